@@ -1,0 +1,94 @@
+# Needs Python 3.11 or later, make, and a package index that pip can reach. Everything else is installed into .venv,
+# pinned and hashed in requirements/: dev.txt for working on Recollect, all.txt for the library with every extra.
+# PYTHON says which interpreter .venv is made from; `make test PYTHON=python3.13` on an existing .venv needs
+# `make clean` first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PY := $(BIN)/python
+PIP_INSTALL = -m pip install --quiet --progress-bar off
+# Without UPGRADE=1, `make lock` keeps every version that still satisfies pyproject.toml. UV=uv takes a uv of your own.
+UV ?= $(BIN)/uv
+LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+# .venv holds the absolute path of this folder, so a copied or moved folder makes its own.
+HERE := $(shell pwd | cksum | cut -d ' ' -f 1)
+LOCKED := .venv/.locked-$(HERE)
+INSTALLED := .venv/.installed-$(HERE)
+
+# Packages come from .venv alone, questions are never asked, and tools that keep a cache have a home to keep it in.
+unexport PYTHONPATH PYTHONHOME
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+ifeq ($(strip $(HOME)),)
+export HOME := $(CURDIR)/.home
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test check wheel bench format lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+setup: $(INSTALLED) ## make .venv and fill it; done once, and again when requirements or pyproject.toml change
+
+demo: setup ## set up, then hold a few conversations and show them
+	$(PY) examples/demo.py
+
+# The wheel first, so that the last lines are those of pytest.
+test: setup wheel check ## set up, then everything that CI checks
+
+check: | $(PY) ## format, lint, types, layers, tests with coverage; without setting up
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(PY)
+	$(PY) scripts/public_types.py
+	$(PY) -m pytest --cov
+
+# pip takes hashes only for what is named with its version, so the pinned requirements of [all] go in first; the wheel
+# must then find everything it asks for already there.
+wheel: | $(PY) ## build the wheel, install it with [all] into an empty environment, run the README's first block there
+	@set -eu; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 1' HUP INT TERM; \
+	echo "wheel: build"; \
+	$(PY) -m build --wheel --no-isolation --outdir "$$tmp" . > "$$tmp/log" 2>&1 || { cat "$$tmp/log"; exit 1; }; \
+	echo "wheel: install into an empty environment"; \
+	$(PY) -m venv "$$tmp/env"; \
+	"$$tmp/env/bin/python" $(PIP_INSTALL) --require-hashes -r requirements/all.txt; \
+	"$$tmp/env/bin/python" $(PIP_INSTALL) --isolated --no-index "recollect[all] @ file://$$(echo "$$tmp"/*.whl)"; \
+	"$$tmp/env/bin/python" -m pip check; \
+	echo "wheel: run the first block of README.md there"; \
+	$(PY) scripts/first_block.py README.md "$$tmp/env/bin/python"
+
+bench: | $(PY) ## measure, and print the ratios of bench/README.md
+	$(PY) -m bench
+
+format: | $(PY) ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: ## pin requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the newest versions
+	$(LOCK) pyproject.toml --extra all --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra all -c requirements/dev.txt -o requirements/all.txt
+	@! grep -n '://' requirements/*.txt
+
+clean: ## remove .venv and everything the tools left
+	rm -rf .venv .home build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(LOCKED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name one: make PYTHON=...")'
+	$(PYTHON) -m venv --clear .venv
+	$(PY) $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml
+	$(PY) $(PIP_INSTALL) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(PY):
+	@echo 'There is no .venv yet: make setup' >&2; exit 1
