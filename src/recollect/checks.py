@@ -1,0 +1,184 @@
+"""What may come in: ids, names, text and JSON values that can be stored and given back faithfully.
+
+Each check returns the accepted value or raises `InvalidArgument` naming the argument. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+import unicodedata
+from collections.abc import ItemsView, Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from recollect.errors import InvalidArgument
+
+MAX_ID = 255
+MAX_NAME = 200
+MAX_DEPTH = 200
+
+_UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\u2028\u2029]+")
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder().decode
+
+
+def identifier(argument: str, value: object) -> str:
+    """Accept an id: text of 1-255 characters without control characters or lone surrogates."""
+    if not isinstance(value, str):
+        raise InvalidArgument(argument, f"must be text, not {type(value).__name__} ({_short(value)})")
+    if not 1 <= len(value) <= MAX_ID:
+        raise InvalidArgument(argument, f"must have 1 to {MAX_ID} characters, this has {len(value)}")
+    if not (value.isascii() and value.isprintable()) and (found := _UNSTORABLE.search(value)):
+        raise InvalidArgument(
+            argument, f"character {found.start()} of {_short(value)} is a control character or lone surrogate"
+        )
+    return value
+
+
+def optional_identifier(argument: str, value: object) -> str | None:
+    """Accept an id or None."""
+    return None if value is None else identifier(argument, value)
+
+
+def name(argument: str, value: object) -> str:
+    """Accept a human-readable name of 1-200 characters, after folding white space and control characters."""
+    if not isinstance(value, str):
+        raise InvalidArgument(argument, f"must be text, not {type(value).__name__} ({_short(value)})")
+    folded = _BLANKS.sub(" ", text(argument, value)).strip()
+    if not 1 <= len(folded) <= MAX_NAME:
+        raise InvalidArgument(argument, f"must have 1 to {MAX_NAME} visible characters, this has {len(folded)}")
+    return unicodedata.normalize("NFC", folded)
+
+
+def text(argument: str, value: object) -> str:
+    """Accept text of any length that can be written as UTF-8."""
+    if not isinstance(value, str):
+        raise InvalidArgument(argument, f"must be text, not {type(value).__name__} ({_short(value)})")
+    try:
+        _check_text(value)
+    except _Refused as refused:
+        raise refused.at(argument) from None
+    return value
+
+
+def json_text(argument: str, value: object) -> str:
+    """Encode a JSON value; refuse what would not come back as it is (NaN, other keys than text, other types)."""
+    try:
+        _check_json(value, 0)
+    except _Refused as refused:
+        raise refused.at(argument) from None
+    return encode(value).decode()
+
+
+def json_object(argument: str, value: object) -> dict[str, str]:
+    """Accept a dictionary whose top-level values are each given back as JSON text."""
+    if not isinstance(value, dict):
+        raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__} ({_short(value)})")
+    json_text(argument, value)
+    return {key: encode(item).decode() for key, item in value.items()}
+
+
+def moment(argument: str, value: object) -> int:
+    """Accept an aware datetime; give microseconds since 1970 UTC."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidArgument(argument, f"must be a datetime with a time zone, not {_short(value)}")
+    return micros(value)
+
+
+def count(argument: str, value: object, *, least: int = 0, most: int | None = None) -> int:
+    """Accept a whole number within bounds."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgument(argument, f"must be a whole number, not {_short(value)}")
+    if value < least or (most is not None and value > most):
+        bound = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidArgument(argument, f"must be {bound}, not {value}")
+    return value
+
+
+def clean_text(value: str) -> tuple[str, bool]:
+    """Repair text from a model or tool so that it can be stored: lone surrogates become U+FFFD. True if changed."""
+    if value.isascii() or not _SURROGATE.search(value):
+        return value, False
+    return _SURROGATE.sub("\ufffd", value), True
+
+
+def preview(value: str, length: int = 120) -> str:
+    """The start of a text as one line, without what a plain text column cannot hold."""
+    return _SURROGATE.sub("\ufffd", _BLANKS.sub(" ", value[: length * 2]).strip()[:length])
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(value: datetime) -> int:
+    """Microseconds since 1970 UTC."""
+    delta = value - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_micros(value: int) -> datetime:
+    """The aware datetime of a count of microseconds since 1970 UTC."""
+    seconds, rest = divmod(value, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def _check_json(value: object, depth: int) -> None:
+    if value is None or isinstance(value, bool | int):
+        return
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise _Refused(f"{value} is not a JSON number")
+    elif depth > MAX_DEPTH:
+        raise _Refused(f"is nested more than {MAX_DEPTH} levels deep")
+    elif isinstance(value, dict):
+        _check_items(value.items(), depth)
+    elif isinstance(value, list | tuple):
+        _check_items(enumerate(value), depth)
+    else:
+        raise _Refused(f"{type(value).__name__} is not JSON: {_short(value)}")
+
+
+def _check_items(items: Iterable[tuple[object, object]], depth: int) -> None:
+    for key, item in items:
+        try:
+            if isinstance(items, ItemsView):
+                _check_key(key)
+            _check_json(item, depth + 1)
+        except _Refused as refused:
+            refused.path.append(key)
+            raise
+
+
+class _Refused(Exception):
+    """A value that is not JSON; the path to it is collected on the way out, so that good values pay nothing."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.path: list[object] = []
+
+    def at(self, argument: str) -> InvalidArgument:
+        steps = "".join(f"[{_short(step)}]" for step in reversed(self.path[-8:]))
+        return InvalidArgument(argument + steps, str(self))
+
+
+def _check_text(value: str) -> None:
+    if not value.isascii() and (found := _SURROGATE.search(value)):
+        raise _Refused(f"character {found.start()} is a lone surrogate ({found[0]!r}), which UTF-8 cannot hold")
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise _Refused(f"keys must be text, not {type(key).__name__} ({_short(key)})")
+    _check_text(key)
+
+
+def _short(value: object) -> str:
+    return textwrap.shorten(repr(value), 60, placeholder="...")

@@ -1,0 +1,493 @@
+"""What is kept: a conversation with its id, owner, name and history, and pure questions to it.
+
+What the store holds is frozen (`SessionHeader`, the runs). An `AgentSession` is the reader's own shell around it:
+changing it changes nothing for anyone else until `save_session`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Self, overload
+
+import msgspec
+
+from recollect import checks
+from recollect.errors import InvalidArgument
+from recollect.message import PROMPT_ROLES, Message
+from recollect.run import HISTORY_SKIP_STATUSES, RunOutput, RunStatus, TeamRunOutput, transcript_html
+
+CHAT_SKIP_ROLES = ("system", "developer", "tool", "function")
+CHAT_SKIP_STATUSES = (RunStatus.regenerated,)
+
+
+class SessionHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation without its content: what a list of conversations shows."""
+
+    session_id: str
+    kind: str = "agent"
+    """``agent`` or ``team``: who began it."""
+    agent_id: str | None = None
+    team_id: str | None = None
+    user_id: str | None = None
+    name: str = ""
+    """The human-readable name; "" while it has none."""
+    name_source: str | None = None
+    """Who named it: ``manual``, ``auto`` (a model) or ``fallback``; None while it has no name."""
+    preview: str = ""
+    """The start of the first user message."""
+    archived: bool = False
+    pinned: bool = False
+    expires_at: datetime | None = None
+    run_count: int = 0
+    """Top-level runs."""
+    completed_count: int = 0
+    """Top-level runs that were answered."""
+    message_count: int = 0
+    """User and assistant messages of top-level runs."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    aux_tokens: int = 0
+    """Tokens spent on names and summaries."""
+    version: int = 0
+    """Rises with each change of the session."""
+    epoch: int = 0
+    """Differs for a session that was deleted and made anew, or whose past was rewritten."""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def title(self) -> str:
+        """The name, else the preview, else the id: never empty."""
+        return self.name or self.preview or self.session_id
+
+    def __repr__(self) -> str:
+        return f"SessionHeader({self.session_id}: {self.title!r}, {self.run_count} runs)"
+
+
+class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some sessions of a longer list, and where the next ones begin."""
+
+    sessions: tuple[SessionHeader, ...] = ()
+    next_cursor: str | None = None
+    """Pass it as ``cursor=`` for the next page; None on the last one."""
+
+    def __iter__(self) -> Iterator[SessionHeader]:
+        return iter(self.sessions)
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def __getitem__(self, place: int) -> SessionHeader:
+        return self.sessions[place]
+
+
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a conversation has been about."""
+
+    summary: str
+    topics: tuple[str, ...] = ()
+    updated_at: datetime | None = None
+
+
+class SessionMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session took in all."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    aux_tokens: int = 0
+    """Tokens spent on names and summaries; not part of the other two."""
+    run_count: int = 0
+    completed_count: int = 0
+    message_count: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+class Runs(Sequence[RunOutput]):
+    """The runs of a session in their agreed order, each decoded when first looked at, then shared: runs are frozen."""
+
+    __slots__ = ("_decode", "_made")
+
+    def __init__(self, made: Iterable[RunOutput | None], decode: Callable[[int], RunOutput] | None = None) -> None:
+        self._made = list(made)
+        self._decode = decode
+
+    @overload
+    def __getitem__(self, place: int) -> RunOutput: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[RunOutput, ...]: ...
+    def __getitem__(self, place: int | slice) -> RunOutput | tuple[RunOutput, ...]:
+        if isinstance(place, slice):
+            return tuple(self[number] for number in range(*place.indices(len(self))))
+        run = self._made[place]
+        if run is None:
+            number = place % len(self._made)
+            assert self._decode is not None
+            run = self._made[number] = self._decode(number)
+        return run
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __repr__(self) -> str:
+        return f"Runs({len(self)})"
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A session as it was at one version: what a shell is made of, shared by all who read that version."""
+
+    header: SessionHeader
+    values: Mapping[str, Mapping[str, str]]
+    """JSON texts by kind (state, metadata, summary, tag) and key."""
+    runs: Runs
+
+
+class AgentSession:
+    """A conversation: its id, owner, name and history; the reader's own copy.
+
+    Arguments are those of Agno's class. ``session_data`` may hold ``session_name`` and ``session_state``.
+    """
+
+    kind: ClassVar[str] = "agent"
+
+    def __init__(
+        self,
+        session_id: str,
+        agent_id: str | None = None,
+        team_id: str | None = None,
+        user_id: str | None = None,
+        session_data: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        agent_data: dict[str, Any] | None = None,
+        runs: Iterable[RunOutput] | None = None,
+        summary: SessionSummary | None = None,
+        created_at: datetime | None = None,
+        updated_at: datetime | None = None,
+    ) -> None:
+        data = dict(session_data or {})
+        self.header = SessionHeader(
+            session_id=checks.identifier("session_id", session_id),
+            kind=self.kind,
+            agent_id=checks.optional_identifier("agent_id", agent_id),
+            team_id=checks.optional_identifier("team_id", team_id),
+            user_id=checks.optional_identifier("user_id", user_id),
+            created_at=created_at,
+            updated_at=updated_at,
+        )
+        self.name: str = data.pop("session_name", None) or ""
+        self.agent_data = agent_data
+        self.summary = summary
+        self._values: Mapping[str, Mapping[str, str]] = {}
+        self._opened: dict[str, dict[str, Any]] = {
+            "metadata": metadata if metadata is not None else {},
+            "state": data.pop("session_state", None) or {},
+        }
+        if data:
+            raise InvalidArgument("session_data", f"unknown keys {sorted(data)}; known: session_name, session_state")
+        self._runs: Runs | list[RunOutput] = list(runs or ())
+        self._upserted: dict[str, RunOutput] = {run.run_id: run for run in self._runs}
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """A reader's own shell around a snapshot."""
+        session = cls.__new__(cls)
+        session._adopt(snapshot)  # noqa: SLF001 - of its own class
+        return session
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        stored = snapshot.values.get("summary")
+        self.header = snapshot.header
+        self.name = snapshot.header.name
+        self.agent_data = None
+        self.summary = read_summary(stored) if stored else None
+        self._values = snapshot.values
+        self._opened = {}
+        self._runs = snapshot.runs
+        self._upserted = {}
+
+    @property
+    def session_id(self) -> str:
+        return self.header.session_id
+
+    @property
+    def agent_id(self) -> str | None:
+        return self.header.agent_id
+
+    @property
+    def team_id(self) -> str | None:
+        return self.header.team_id
+
+    @property
+    def user_id(self) -> str | None:
+        return self.header.user_id
+
+    @property
+    def name_source(self) -> str | None:
+        return self.header.name_source
+
+    @property
+    def preview(self) -> str:
+        return self.header.preview
+
+    @property
+    def version(self) -> int:
+        return self.header.version
+
+    @property
+    def created_at(self) -> datetime | None:
+        return self.header.created_at
+
+    @property
+    def updated_at(self) -> datetime | None:
+        return self.header.updated_at
+
+    @property
+    def runs(self) -> Sequence[RunOutput]:
+        """Every run, member runs included, in the order they began."""
+        return self._runs
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self._open("metadata")
+
+    @metadata.setter
+    def metadata(self, value: dict[str, Any]) -> None:
+        self._opened["metadata"] = value
+
+    @property
+    def session_state(self) -> dict[str, Any]:
+        return self._open("state")
+
+    @session_state.setter
+    def session_state(self, value: dict[str, Any]) -> None:
+        self._opened["state"] = value
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(sorted(self._values.get("tag", ())))
+
+    @property
+    def session_data(self) -> dict[str, Any]:
+        """Name and state under Agno's keys, made afresh for each reader."""
+        return {"session_name": self.name, "session_state": dict(self.session_state)}
+
+    def get_run(self, run_id: str) -> RunOutput | None:
+        """The run with this id."""
+        return next((run for run in self._runs if run.run_id == run_id), None)
+
+    def get_messages(
+        self,
+        agent_id: str | None = None,
+        team_id: str | None = None,
+        last_n_runs: int | None = None,
+        limit: int | None = None,
+        skip_roles: Sequence[str] | None = None,
+        skip_statuses: Sequence[RunStatus] | None = None,
+        skip_history_messages: bool = True,  # noqa: FBT001, FBT002 - Agno's signature
+        *,
+        member_ids: Sequence[str] | None = None,
+        skip_member_messages: bool = True,
+    ) -> list[Message]:
+        """The messages of the conversation, oldest first; the system message once.
+
+        Runs of status paused, cancelled, error, regenerated and interrupted are skipped unless ``skip_statuses`` says
+        otherwise (``()`` shows all); runs of a team's members too, unless ``member_ids`` names them or
+        ``skip_member_messages`` is False. With ``limit`` the newest messages are given: the system message is kept and
+        counts, and no tool result without its call leads. ``skip_history_messages`` changes nothing here: a run
+        does not repeat the messages of earlier ones.
+        """
+        del skip_history_messages
+        wanted = Filter.checked(
+            agent_id=agent_id,
+            team_id=team_id,
+            member_ids=member_ids,
+            last_n_runs=last_n_runs,
+            limit=limit,
+            skip_roles=skip_roles,
+            skip_statuses=skip_statuses,
+            skip_member_messages=skip_member_messages,
+        )
+        return select_messages(self._runs, wanted)
+
+    def get_chat_history(self, last_n_runs: int | None = None) -> list[Message]:
+        """What user and assistant said, oldest first, in every run that was not regenerated."""
+        return self.get_messages(skip_roles=CHAT_SKIP_ROLES, skip_statuses=CHAT_SKIP_STATUSES, last_n_runs=last_n_runs)
+
+    def get_tool_calls(self, num_calls: int | None = None) -> list[dict[str, Any]]:
+        """Tool calls in the Chat Completions form, newest run first; fresh dictionaries."""
+        calls = [
+            call.to_dict() for run in reversed(self._runs) for message in run.messages for call in message.tool_calls
+        ]
+        return calls if num_calls is None else calls[:num_calls]
+
+    def get_session_summary(self) -> SessionSummary | None:
+        return self.summary
+
+    def upsert_run(self, run: RunOutput) -> None:
+        """Add a run to this object, or replace the one with the same id; nothing is stored."""
+        runs = list(self._runs)
+        place = next((number for number, known in enumerate(runs) if known.run_id == run.run_id), len(runs))
+        runs[place : place + 1] = [run]
+        self._runs = runs
+        self._upserted[run.run_id] = run
+
+    def to_dict(self, include_runs: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Agno's signature
+        """The session as JSON values; `from_dict` reads it back."""
+        made = {
+            "session_id": self.session_id,
+            "agent_id": self.agent_id,
+            "team_id": self.team_id,
+            "user_id": self.user_id,
+            "session_data": self.session_data,
+            "metadata": self.metadata,
+            "agent_data": self.agent_data,
+            "summary": msgspec.to_builtins(self.summary),
+            "created_at": self.created_at.isoformat() if self.created_at else None,
+            "updated_at": self.updated_at.isoformat() if self.updated_at else None,
+        }
+        return made | {"runs": [run.to_dict() for run in self._runs]} if include_runs else made
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The session that `to_dict` described.
+
+        Raises:
+            InvalidArgument: a field has the wrong type.
+        """
+        plain = ("session_id", "agent_id", "team_id", "user_id", "session_data", "metadata", "agent_data")
+        given: dict[str, Any] = {name: data[name] for name in plain if data.get(name) is not None}
+        try:
+            for name in ("created_at", "updated_at"):
+                given[name] = msgspec.convert(data.get(name), datetime | None)
+            given["summary"] = msgspec.convert(data.get("summary"), SessionSummary | None)
+        except msgspec.ValidationError as error:
+            raise InvalidArgument("session", str(error).replace("`", "")) from error
+        runs = [(TeamRunOutput if run.get("team_id") else RunOutput).from_dict(run) for run in data.get("runs") or ()]
+        return cls(**given, runs=runs)
+
+    def changes(self) -> Changes:
+        """What differs from what was read, for `save_session`."""
+        return Changes(
+            name=self.name if self.name != self.header.name else None,
+            values={kind: self._changed(kind) for kind in self._opened},
+            runs=tuple(self._upserted.values()),
+        )
+
+    def _changed(self, kind: str) -> dict[str, str | None]:
+        before = self._values.get(kind, {})
+        after = checks.json_object({"state": "session_state"}.get(kind, kind), self._opened[kind])
+        gone: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
+        return gone | {key: text for key, text in after.items() if before.get(key) != text}
+
+    def _open(self, kind: str) -> dict[str, Any]:
+        if kind not in self._opened:
+            self._opened[kind] = {key: checks.decode(text) for key, text in self._values.get(kind, {}).items()}
+        return self._opened[kind]
+
+    def __repr__(self) -> str:
+        title = self.name or self.preview
+        return f"{type(self).__name__}({self.session_id}: {title!r}, {len(self._runs)} runs)"
+
+    def _repr_html_(self) -> str:
+        return transcript_html(self.get_messages(skip_statuses=CHAT_SKIP_STATUSES))
+
+
+class TeamSession(AgentSession):
+    """A conversation with a team."""
+
+    kind: ClassVar[str] = "team"
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reader changed in a session: only this is written back."""
+
+    name: str | None = None
+    values: Mapping[str, Mapping[str, str | None]] = {}
+    """By kind and key: the new JSON text, or None for a key that is gone."""
+    runs: tuple[RunOutput, ...] = ()
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages of a session are wanted."""
+
+    agent_id: str | None = None
+    team_id: str | None = None
+    member_ids: frozenset[str] = frozenset()
+    last_n_runs: int | None = None
+    limit: int | None = None
+    skip_roles: frozenset[str] = frozenset()
+    skip_statuses: frozenset[str] = frozenset(HISTORY_SKIP_STATUSES)
+    skip_member_messages: bool = True
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        member_ids: Sequence[str] | None = None,
+        last_n_runs: int | None = None,
+        limit: int | None = None,
+        skip_roles: Sequence[str] | None = None,
+        skip_statuses: Sequence[str] | None = None,
+        **rest: Any,
+    ) -> Filter:
+        """The filter that the arguments of ``get_messages`` mean.
+
+        Raises:
+            InvalidArgument: a count is negative, or a status is unknown.
+        """
+        unknown = [status for status in skip_statuses or () if status not in RunStatus.__members__.values()]
+        if unknown:
+            raise InvalidArgument("skip_statuses", f"{unknown[0]!r} is not one of {', '.join(RunStatus)}")
+        statuses = HISTORY_SKIP_STATUSES if skip_statuses is None else skip_statuses
+        return cls(
+            member_ids=frozenset(member_ids or ()),
+            last_n_runs=None if last_n_runs is None else checks.count("last_n_runs", last_n_runs),
+            limit=None if limit is None else checks.count("limit", limit),
+            skip_roles=frozenset(skip_roles or ()),
+            skip_statuses=frozenset(str(status) for status in statuses),
+            **rest,
+        )
+
+    def takes(self, run: RunOutput) -> bool:
+        """Whether the messages of this run are wanted."""
+        if run.status in self.skip_statuses:
+            return False
+        if run.parent_run_id is not None and self.skip_member_messages and run.agent_id not in self.member_ids:
+            return False
+        return self.agent_id in (None, run.agent_id) and self.team_id in (None, run.team_id)
+
+
+def select_messages(runs: Sequence[RunOutput], wanted: Filter) -> list[Message]:
+    """The wanted messages of these runs, by the rules of `AgentSession.get_messages`."""
+    found: list[tuple[Message, ...]] = []
+    enough = wanted.limit
+    for run in reversed(runs):
+        if wanted.last_n_runs is not None and len(found) >= wanted.last_n_runs:
+            break
+        if wanted.takes(run):
+            found.append(tuple(message for message in run.messages if message.role not in wanted.skip_roles))
+    messages = [message for said in reversed(found) for message in said]
+    return _with_one_prompt(messages) if enough is None else _newest(messages, enough)
+
+
+def _with_one_prompt(messages: list[Message]) -> list[Message]:
+    first = next((message for message in messages if message.role in PROMPT_ROLES), None)
+    return [message for message in messages if message is first or message.role not in PROMPT_ROLES]
+
+
+def _newest(messages: list[Message], limit: int) -> list[Message]:
+    prompt = next((message for message in reversed(messages) if message.role in PROMPT_ROLES), None)
+    spoken = [message for message in messages if message.role not in PROMPT_ROLES]
+    room = limit - (prompt is not None)
+    newest = spoken[-room:] if room > 0 else []
+    lead = next((place for place, message in enumerate(newest) if message.role != "tool"), len(newest))
+    return ([prompt] if prompt is not None and limit > 0 else []) + newest[lead:]
+
+
+def read_summary(stored: Mapping[str, str]) -> SessionSummary | None:
+    """The summary among a session's stored values."""
+    text = stored.get("summary")
+    return msgspec.json.decode(text, type=SessionSummary) if text is not None else None
