@@ -1,0 +1,51 @@
+"""Who holds a lease: this process, named so that others on the machine can tell whether it still lives."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+
+def this_process() -> str:
+    """``boot:pid:start``; a process that is gone cannot be mistaken for a later one with the same number."""
+    return _named(os.getpid())
+
+
+def alive(owner: str, until: int, now: int) -> bool:
+    """Whether the holder of a lease may still be at work: the lease runs, and its process did not die."""
+    if until <= now:
+        return False
+    if owner == this_process():
+        return True
+    boot, pid, start = (*owner.split(":"), "", "")[:3]
+    if not boot or boot != boot_id() or not pid.isdigit():
+        return True  # another machine, or one that gives no boot id: only the clock can tell
+    return start == _start(int(pid))
+
+
+@cache
+def boot_id() -> str:
+    """What tells one run of this machine from the next and from other machines; "" where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # Containers share the kernel but not the process numbers.
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
+
+
+@cache
+def _named(pid: int) -> str:
+    return f"{boot_id()}:{pid}:{_start(pid)}"
+
+
+def _start(pid: int) -> str:
+    """When a process began, in clock ticks since boot; "" when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # The second field is the program's name in brackets and may hold anything, so count from the last bracket.
+    fields = status.rpartition(")")[2].split()
+    return "" if fields[0] == "Z" else fields[19]

@@ -1,0 +1,426 @@
+"""SQLite: one file, or memory, for both faces.
+
+One connection writes, behind one fair lock; others read, each in a snapshot of its own. In the async face a whole
+operation is one hop to the writer's thread, and the writes that wait there together share one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn, TypeVar
+
+from recollect.db import migrate, owner
+from recollect.errors import (
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    InvalidArgument,
+    NotADatabase,
+)
+from recollect.faces import FairLock, Job, Worker, finished, forget_after_fork
+from recollect.port import Clock, Duplicate, Mode, Operation, P, Row, Statement, drive, mode_of
+from recollect.store import Store
+from recollect.store.lists import fold
+
+T = TypeVar("T")
+
+READERS: Final = 4
+"""Idle reading connections kept, and threads that read for event loops."""
+
+_ALIVE: Final = "recollect_alive(l.owner, l.until, :now)"
+
+_DIALECT: dict[str, str] = {}
+"""Statements as SQLite takes them, by their portable text."""
+
+_CODES: Final[dict[int, type[DatabaseError]]] = {
+    sqlite3.SQLITE_BUSY: DatabaseBusy,
+    sqlite3.SQLITE_LOCKED: DatabaseBusy,
+    sqlite3.SQLITE_FULL: DatabaseFull,
+    sqlite3.SQLITE_READONLY: DatabaseReadOnly,
+    sqlite3.SQLITE_CANTOPEN: DatabaseUnreachable,
+    sqlite3.SQLITE_NOTADB: NotADatabase,
+    sqlite3.SQLITE_CORRUPT: NotADatabase,
+}
+
+_ADVICE: Final[dict[type[DatabaseError], str]] = {
+    DatabaseBusy: "stayed locked by another connection for {timeout:g} s. Let the other end, or raise timeout=",
+    DatabaseFull: "is full, or its disk is; nothing of this change was stored. Make room and try again",
+    DatabaseReadOnly: "cannot be written; check the permissions of the file and its folder",
+    DatabaseUnreachable: "cannot be opened; check that its folder exists and may be written",
+    NotADatabase: "is not an SQLite database, or is damaged; it was left as it is. Name another file",
+    DatabaseError: "could not do it",
+}
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1000
+
+
+class SqliteTx:
+    """One transaction on one connection; it answers at once."""
+
+    __slots__ = ("_connection", "_given")
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self._connection = connection
+        self._given = {"now": now, "owner": owner.this_process()}
+
+    async def execute(self, *statements: Statement) -> list[list[Row]]:
+        execute, found = self._connection.execute, []
+        try:
+            for sql, params in statements:
+                params.update(self._given)
+                found.append(execute(_DIALECT.get(sql) or _dialect(sql), params).fetchall())
+        except sqlite3.IntegrityError as error:
+            raise Duplicate(str(error)) from error
+        return found
+
+
+def _dialect(sql: str) -> str:
+    made = sql.replace("{alive}", _ALIVE).replace("{fold}", "recollect_fold")
+    # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
+    made = _DIALECT[sql] = re.sub(r"{along (\w+)}", r"indexed by \1", made)
+    return made
+
+
+class SqliteDb(Store):
+    """Sessions in an SQLite file; without ``db_file``, in memory, and gone with the object.
+
+    ``durability="full"`` survives power loss at each commit. ``"normal"`` is faster, and after a power loss (not after
+    a crash of the program) the last commits may be gone; the file stays whole. ``timeout`` is how many seconds a write
+    waits for other writers. The file, its folder and its tables are made when first needed; tables of others in the
+    same file are left alone.
+
+    Raises:
+        InvalidArgument: an option is unknown.
+        DatabaseError: on first use, when the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        db_file: str | os.PathLike[str] | None = None,
+        *,
+        durability: Literal["full", "normal"] = "full",
+        timeout: float = 5.0,
+        clock: Clock | None = None,
+    ) -> None:
+        if durability not in ("full", "normal"):
+            raise InvalidArgument("durability", f"{durability!r} is neither 'full' nor 'normal'")
+        self.db_file = None if db_file is None else Path(db_file)
+        self.durability = durability
+        self.timeout = timeout
+        self._clock: Clock = clock or SystemClock()
+        self._writer: sqlite3.Connection | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._begin_process()
+        forget_after_fork(self)
+
+    @property
+    def address(self) -> str:
+        """Where the sessions are: the file, or ``:memory:``."""
+        return ":memory:" if self.db_file is None else str(self.db_file)
+
+    def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation in a transaction of its own, in this thread."""
+        work = _bound(operation, args, kwargs)
+        mode = mode_of(operation)
+        if mode is Mode.write or self.db_file is None:
+            with self._writing() as connection:
+                value: T = self._run(connection, work, mode)
+        else:
+            value = self._read(work, mode)
+        return value
+
+    async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation in a transaction of its own, in one hop to another thread."""
+        work = _bound(operation, args, kwargs)
+        mode = mode_of(operation)
+        if mode is Mode.write or self.db_file is None:
+            value: T = await finished(self._worker.submit(work))
+            return value
+        loop = asyncio.get_running_loop()
+        found: T = await loop.run_in_executor(self._read_threads(), self._read, work, mode)
+        return found
+
+    def close(self) -> None:
+        """Finish what is under way and close the file; the next use opens it again."""
+        self._worker.stop()
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+        with self._locked():
+            for connection in (*self._readers, *((self._writer,) if self._writer else ())):
+                connection.close()
+            self._readers.clear()
+            self._writer = None
+
+    async def aclose(self) -> None:
+        """As `close`, without holding up the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def after_fork(self) -> None:
+        """In a child process: leave the parent's connections alone; closing them here would release its locks."""
+        _inherited.extend(self._readers)
+        if self._writer is not None and self.db_file is not None:
+            _inherited.append(self._writer)
+            self._writer = None
+        self._begin_process()
+
+    def _begin_process(self) -> None:
+        """What each process has of its own; memory is the exception, its child has a copy."""
+        self._lock = FairLock()
+        self._readers: list[sqlite3.Connection] = []
+        self._worker = Worker(self._write_batch, "recollect-writer")
+        self._executor = None
+
+    def _run(self, connection: sqlite3.Connection, work: Callable[..., Any], mode: Mode) -> Any:
+        """One operation, with its begin and its commit."""
+        tx = SqliteTx(connection, self._clock.now())
+        try:
+            if mode is Mode.look:
+                return drive(work(tx))
+            self._begin(connection, mode)
+            value = drive(work(tx))
+            connection.execute("commit")
+        except sqlite3.Error as error:
+            _undo(connection)
+            self._refuse(error)
+        except BaseException:
+            _undo(connection)
+            raise
+        return value
+
+    def _begin(self, connection: sqlite3.Connection, mode: Mode) -> None:
+        """Begin; wait for other processes in short random naps, so that none of many writers starves."""
+        if mode is not Mode.write or self.db_file is None:
+            connection.execute("begin")
+            return
+        try:
+            connection.execute("begin immediate")
+        except sqlite3.OperationalError as error:
+            if _primary(error) != sqlite3.SQLITE_BUSY:
+                raise
+        else:
+            return
+        deadline = time.monotonic() + self.timeout
+        while True:
+            time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
+            try:
+                connection.execute("begin immediate")
+            except sqlite3.OperationalError as error:
+                if _primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def _write_batch(self, batch: Sequence[Job]) -> None:
+        """Run the jobs of event loops: together in one transaction, or each alone when that one is undone."""
+        try:
+            with self._writing() as connection:
+                if len(batch) == 1 or not self._write_together(connection, batch):
+                    for job in batch:
+                        self._write_alone(connection, job)
+        except BaseException as error:  # noqa: BLE001 - carried over to those who wait, and raised there
+            for job in batch:
+                job.error = job.error or error
+
+    def _write_alone(self, connection: sqlite3.Connection, job: Job) -> None:
+        try:
+            job.value = self._run(connection, job.work, Mode.write)
+        except BaseException as error:  # noqa: BLE001 - carried over to the one who waits, and raised there
+            job.error = error
+
+    def _write_together(self, connection: sqlite3.Connection, batch: Sequence[Job]) -> bool:
+        try:
+            self._begin(connection, Mode.write)
+            for job in batch:
+                connection.execute("savepoint one")
+                self._write_within(connection, job)
+            connection.execute("commit")
+        except sqlite3.Error:
+            _undo(connection)
+            for job in batch:
+                job.value = job.error = None
+            return False
+        return True
+
+    def _write_within(self, connection: sqlite3.Connection, job: Job) -> None:
+        try:
+            job.value = drive(job.work(SqliteTx(connection, self._clock.now())))
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - carried over to the one who waits, and raised there
+            job.error = error
+            connection.execute("rollback to one")
+        connection.execute("release one")
+
+    def _read(self, work: Callable[..., Any], mode: Mode) -> Any:
+        with self._reading() as connection:
+            return self._run(connection, work, mode)
+
+    def _read_threads(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(READERS, "recollect-reader")
+        return self._executor
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._lock.held_here():
+            msg = f"{self.address} is in use by this very thread; an operation was begun inside another one"
+            raise DatabaseBusy(msg)
+        if not self._lock.acquire(self.timeout + 1):
+            msg = f"{self.address} is in use by other threads; it was tried for {self.timeout + 1:g} s"
+            raise DatabaseBusy(msg)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._locked():
+            yield self._writer or self._open_writer()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        if self._writer is None:
+            with self._writing():
+                pass  # the schema is there from here on
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            yield connection
+        finally:
+            if len(self._readers) < READERS:
+                self._readers.append(connection)
+            else:
+                connection.close()
+
+    def _open_writer(self) -> sqlite3.Connection:
+        connection = self._connect()
+        try:
+            _migrate(connection, self._clock)
+            connection.execute("pragma busy_timeout = 0")  # from here on `_begin` waits, more fairly
+        except sqlite3.Error as error:
+            connection.close()
+            self._refuse(error)
+        except BaseException:
+            connection.close()
+            raise
+        self._writer = connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            if self.db_file is not None and not self.db_file.parent.is_dir():
+                self.db_file.parent.mkdir(parents=True)
+            connection = sqlite3.connect(
+                self.address,
+                timeout=self.timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+        except OSError as error:
+            msg = f"{self.address} cannot be opened: its folder cannot be made ({error.strerror})"
+            raise DatabaseUnreachable(msg) from error
+        except sqlite3.Error as error:
+            self._refuse(error)
+        try:
+            self._set_up(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            self._refuse(error)
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        connection.create_function("recollect_alive", 3, owner.alive)
+        connection.create_function("recollect_fold", 1, fold, deterministic=True)
+        if self.db_file is not None and connection.execute("pragma journal_mode").fetchone()[0] != "wal":
+            try:
+                connection.execute("pragma journal_mode = wal")
+            except sqlite3.OperationalError as error:
+                if _primary(error) != sqlite3.SQLITE_READONLY:
+                    raise
+        connection.execute(f"pragma synchronous = {self.durability}")
+        connection.execute("pragma cache_size = -8192")
+        if sys.platform == "darwin" and self.durability == "full":
+            connection.execute("pragma fullfsync = 1")
+
+    def _refuse(self, error: sqlite3.Error) -> NoReturn:
+        kind = _CODES.get(_primary(error), DatabaseError)
+        advice = _ADVICE[kind].format(timeout=self.timeout)
+        msg = f"{self.address} {advice} ({error})"
+        raise kind(msg) from error
+
+
+_inherited: list[sqlite3.Connection] = []
+
+
+def _bound(operation: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[SqliteTx], Any]:
+    return lambda tx: operation(tx, *args, **kwargs)
+
+
+def _primary(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 1) & 0xFF
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("rollback")
+
+
+def _migrate(connection: sqlite3.Connection, clock: Clock) -> None:
+    """Bring the file to the newest schema, or refuse it; other processes may do the same at the same time."""
+    if not migrate.missing("sqlite", *_schema(connection)):
+        return
+    connection.execute(migrate.RECORD)
+    for step in migrate.steps("sqlite"):
+        connection.execute("begin immediate")
+        try:
+            if step.number > _schema(connection)[0]:
+                for statement in _statements(step.sql):
+                    connection.execute(statement)
+                connection.execute(
+                    "insert into recollect_schema values (?, ?, ?)",
+                    (step.number, step.min_reader, clock.now()),
+                )
+            connection.execute("commit")
+        except BaseException:
+            _undo(connection)
+            raise
+
+
+def _schema(connection: sqlite3.Connection) -> tuple[int, int]:
+    if not connection.execute("select 1 from sqlite_master where name = 'recollect_schema'").fetchone():
+        return 0, 0
+    found: tuple[int, int] = connection.execute(
+        "select coalesce(max(schema), 0), coalesce(max(min_reader), 0) from recollect_schema"
+    ).fetchone()
+    return found
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

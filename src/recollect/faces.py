@@ -1,0 +1,418 @@
+"""The two worlds behind the ports, threads and asyncio, and the two faces of every method.
+
+The only module of the core that knows threads and event loops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import queue
+import threading
+import weakref
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from recollect.port import Database, Operation, drive
+
+T = TypeVar("T")
+C = TypeVar("C")
+P = ParamSpec("P")
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def blocking(
+    operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], T]:
+    """The sync method made of an operation: the class says in ``_blocking`` how it is run."""
+
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        value: T = self._blocking(operation, *args, **kwargs)
+        return value
+
+    return _named_as(operation, method)
+
+
+def waiting(
+    operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """The async method made of an operation: the class says in ``_waiting`` how it is run."""
+
+    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        value: T = await self._waiting(operation, *args, **kwargs)
+        return value
+
+    return _named_as(operation, method)
+
+
+def iterating(
+    operation: Callable[Concatenate[Any, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Any, P], Iterator[T]]:
+    """The sync generator method made of an async one over an `Access`."""
+
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        items: Any = operation(self._access(waits=False), *args, **kwargs)
+        return driven(items)
+
+    return _named_as(operation, method)
+
+
+def aiterating(
+    operation: Callable[Concatenate[Any, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
+    """The async generator method made of an async one over an `Access`."""
+
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        return operation(self._access(waits=True), *args, **kwargs)
+
+    return _named_as(operation, method)
+
+
+def _named_as(operation: Callable[..., Any], method: M) -> M:
+    """Give a face the docstring and the parameters of its operation, the first of which is ``self``."""
+    method.__doc__ = operation.__doc__
+    method.__name__ = operation.__name__
+    signature = inspect.signature(operation)
+    own, *rest = signature.parameters.values()
+    parameters = [own.replace(name="self", annotation=inspect.Parameter.empty), *rest]
+    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return method
+
+
+class Threads:
+    """The world of plain calls: nothing waits, a call returns when it is done."""
+
+    waits = False
+    interrupts: tuple[type[BaseException], ...] = (GeneratorExit, KeyboardInterrupt, SystemExit)
+
+    async def transact(self, db: Database, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return db.transact(operation, *args, **kwargs)
+
+    async def result(self, value: Awaitable[T] | T) -> T:
+        return value  # type: ignore[return-value]
+
+    async def each(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+        try:
+            for item in items:  # type: ignore[union-attr]
+                yield item
+        finally:
+            _close(items)
+
+    async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return function(*args, **kwargs)
+
+    async def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
+        if len(streams) == 1:
+            async for item in streams[0]:
+                yield item
+            return
+        arrived: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        stop = threading.Event()
+        for stream in streams:
+            context = contextvars.copy_context()
+            # A daemon: when the caller leaves, a tool that still runs must not hold up the end of the program.
+            threading.Thread(
+                target=context.run, args=(_pump, stream, arrived, stop), name="recollect-tool", daemon=True
+            ).start()
+        try:
+            running = len(streams)
+            while running:
+                what, value = arrived.get()
+                if what == "item":
+                    yield value
+                elif what == "error":
+                    raise value
+                else:
+                    running -= 1
+        finally:
+            stop.set()
+
+
+def _pump(stream: AsyncIterator[T], arrived: queue.SimpleQueue[tuple[str, Any]], stop: threading.Event) -> None:
+    try:
+        while not stop.is_set():
+            arrived.put(("item", drive(stream.__anext__())))  # type: ignore[arg-type]
+    except StopAsyncIteration:
+        arrived.put(("end", None))
+    except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits, and raised there
+        arrived.put(("error", error))
+
+
+class Loops:
+    """The world of asyncio."""
+
+    waits = True
+    interrupts: tuple[type[BaseException], ...] = (
+        GeneratorExit,
+        asyncio.CancelledError,
+        KeyboardInterrupt,
+        SystemExit,
+    )
+
+    async def transact(self, db: Database, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await db.atransact(operation, *args, **kwargs)
+
+    async def result(self, value: Awaitable[T] | T) -> T:
+        return await value if inspect.isawaitable(value) else value
+
+    async def each(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+        try:
+            if isinstance(items, AsyncIterable):
+                async for item in items:
+                    yield item
+            else:
+                for item in items:
+                    yield item
+        finally:
+            closing = _close(items)
+            if inspect.isawaitable(closing):
+                await closing
+
+    async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function(*args, **kwargs)
+        value = await asyncio.to_thread(function, *args, **kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    async def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
+        arrived: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        tasks = [asyncio.ensure_future(_apump(stream, arrived)) for stream in streams]
+        try:
+            running = len(tasks)
+            while running:
+                what, value = await arrived.get()
+                if what == "item":
+                    yield value
+                elif what == "error":
+                    raise value
+                else:
+                    running -= 1
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _apump(stream: AsyncIterator[T], arrived: asyncio.Queue[tuple[str, Any]]) -> None:
+    try:
+        async for item in stream:
+            arrived.put_nowait(("item", item))
+        arrived.put_nowait(("end", None))
+    except Exception as error:  # noqa: BLE001 - carried over to the task that waits, and raised there
+        arrived.put_nowait(("error", error))
+
+
+def _close(items: object) -> Any:
+    close = getattr(items, "aclose", None) or getattr(items, "close", None)
+    return close() if close is not None else None
+
+
+THREADS = Threads()
+LOOPS = Loops()
+
+
+def driven(events: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """The sync generator of an async one that never waits; closing it closes the other."""
+    try:
+        while True:
+            try:
+                event = drive(events.__anext__())
+            except StopAsyncIteration:
+                return
+            yield event
+    finally:
+        drive(events.aclose())
+
+
+class FairLock:
+    """A lock that is handed on in the order in which it was asked for."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._holder: int | None = None
+        self._queue: deque[tuple[threading.Lock, int]] = deque()
+
+    def held_here(self) -> bool:
+        """Whether this very thread holds the lock: asking again would wait forever."""
+        return self._holder == threading.get_ident()
+
+    def acquire(self, timeout: float) -> bool:
+        """Wait for the lock, at most ``timeout`` seconds; False when that was not enough."""
+        me = threading.get_ident()
+        with self._mutex:
+            if self._holder is None:
+                self._holder = me
+                return True
+            turn = threading.Lock()
+            turn.acquire()
+            self._queue.append((turn, me))
+        try:
+            if turn.acquire(timeout=timeout):
+                return True
+        except BaseException:
+            if not self._give_up(turn, me):
+                self.release()
+            raise
+        return not self._give_up(turn, me)
+
+    def release(self) -> None:
+        with self._mutex:
+            if self._queue:
+                turn, self._holder = self._queue.popleft()
+                turn.release()
+            else:
+                self._holder = None
+
+    def _give_up(self, turn: threading.Lock, me: int) -> bool:
+        """Leave the queue; False when the lock was handed over in the meantime."""
+        with self._mutex:
+            try:
+                self._queue.remove((turn, me))
+            except ValueError:
+                return False
+            return True
+
+
+class Job:
+    """A piece of work for a `Worker`, and the future of the one who waits for it."""
+
+    __slots__ = ("error", "future", "loop", "value", "work")
+
+    def __init__(self, work: Callable[..., Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Tell the one who waits; on the loop's own thread."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.value)
+
+
+class Worker:
+    """One thread that works for event loops, handed all that waits for it as one batch.
+
+    ``handle`` sets ``value`` or ``error`` of each job. The thread starts with the first job and ends with `stop`.
+    """
+
+    def __init__(self, handle: Callable[[Sequence[Job]], None], name: str) -> None:
+        self._handle = weakref.WeakMethod(handle)
+        self._name = name
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def submit(self, work: Callable[..., Any]) -> asyncio.Future[Any]:
+        """Hand over a piece of work; the future belongs to the running loop."""
+        job = Job(work, asyncio.get_running_loop())
+        if self._thread is None:
+            self._start()
+        self._jobs.put(job)
+        return job.future
+
+    def stop(self) -> None:
+        """Finish what was handed over, then end the thread."""
+        with self._starting:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(None)
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=_work, args=(self._jobs, self._handle), name=self._name, daemon=True
+                )
+                weakref.finalize(self, self._jobs.put, None)
+                self._thread.start()
+
+
+BATCH = 128
+"""How many jobs a worker takes at once: bounds how long the first of them waits for the last."""
+
+
+def _work(jobs: queue.SimpleQueue[Job | None], handle: weakref.WeakMethod[Callable[[Sequence[Job]], None]]) -> None:
+    more = True
+    while more:
+        batch = [jobs.get()]
+        while len(batch) < BATCH and batch[-1] is not None:
+            try:
+                batch.append(jobs.get_nowait())
+            except queue.Empty:
+                break
+        more = batch[-1] is not None
+        ready = [job for job in batch if job is not None]
+        work = handle()
+        if work is not None and ready:
+            work(ready)
+        del work
+        _settle(ready)
+
+
+def _settle(batch: Sequence[Job]) -> None:
+    for loop in {job.loop for job in batch}:
+        done = [job for job in batch if job.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_settle_here, done)
+        except RuntimeError:
+            continue  # the loop was closed while its work was being done: nobody waits any more
+
+
+def _settle_here(done: Sequence[Job]) -> None:
+    for job in done:
+        job.settle()
+
+
+async def finished(future: asyncio.Future[T]) -> T:
+    """Wait until the future is done even when cancelled meanwhile; the cancellation goes on at the next await."""
+    reasons: list[tuple[Any, ...]] = []
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as cancelled:
+            reasons.append(cancelled.args)
+    task = asyncio.current_task()
+    if task is not None:
+        for reason in reasons:
+            task.uncancel()
+            task.cancel(*reason)
+    return future.result()
+
+
+_forkable: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def forget_after_fork(holder: Any) -> None:
+    """Have ``holder.after_fork()`` called in each child process: what it holds belongs to the parent."""
+    _forkable.add(holder)
+
+
+def _after_fork_in_child() -> None:
+    for holder in list(_forkable):
+        holder.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,223 @@
+"""What the core needs of the world, as small protocols, and `drive`, which runs what never waits.
+
+Everything that waits is one ``async def`` over these ports. With the ports of threads it never suspends, and `drive`
+runs it to its end in the caller's thread without an event loop; with the ports of asyncio it is awaited.
+`recollect.faces` holds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
+from enum import Enum
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import msgspec
+
+from recollect.message import Message, Usage
+
+T = TypeVar("T")
+C = TypeVar("C")
+P = ParamSpec("P")
+
+Row = tuple[Any, ...]
+Params = dict[str, Any]
+Statement = tuple[str, Params]
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits to its end, here and now.
+
+    Raises:
+        RuntimeError: it waited; the ports it was given are not those of threads.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    coroutine.close()
+    msg = f"{coroutine!r} waited; a sync port must answer at once"
+    raise RuntimeError(msg)
+
+
+class Tx(Protocol):
+    """One database transaction."""
+
+    async def execute(self, *statements: Statement) -> list[list[Row]]:
+        """Run statements in order, in one round trip where there is a wire; give the rows of each.
+
+        Parameters are named ``:name``. Two are given by the transaction: ``:now``, microseconds since 1970 by the
+        database's clock, and ``:owner``, this process. What databases say differently has one name here:
+        ``{fold}(x)`` is text without case and accents, ``{along x}`` the index to take where a database has to be
+        told, and ``{alive}`` the condition that the holder of a lease ``l`` may still be at work.
+
+        Raises:
+            Duplicate: a row with this key is there already; the transaction is undone.
+            DatabaseError: the database could not do it; the transaction is undone.
+        """
+        ...
+
+
+class Duplicate(Exception):
+    """A row with this key is there already."""
+
+
+class Mode(Enum):
+    """What an operation does to the database."""
+
+    look = "one statement that reads"
+    read = "reads, all in one snapshot"
+    write = "changes, all or nothing; may be repeated when its transaction was undone"
+
+
+Operation = Callable[Concatenate[Tx, P], Coroutine[Any, Any, T]]
+
+
+def looks(operation: Operation[P, T]) -> Operation[P, T]:
+    """Mark a store operation as one statement that reads."""
+    operation.mode = Mode.look  # type: ignore[attr-defined]
+    return operation
+
+
+def reads(operation: Operation[P, T]) -> Operation[P, T]:
+    """Mark a store operation as one that only reads."""
+    operation.mode = Mode.read  # type: ignore[attr-defined]
+    return operation
+
+
+def writes(operation: Operation[P, T]) -> Operation[P, T]:
+    """Mark a store operation as one that changes."""
+    operation.mode = Mode.write  # type: ignore[attr-defined]
+    return operation
+
+
+def mode_of(operation: Callable[..., Any]) -> Mode:
+    """The mark of a store operation."""
+    mode: Mode = operation.mode  # type: ignore[attr-defined]
+    return mode
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> int:
+        """Microseconds since 1970, UTC."""
+        ...
+
+
+class Database(Protocol):
+    """Something that runs store operations, each in a transaction of its own, in either face."""
+
+    def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `transact`. A write that began is finished, and its outcome known, before a cancellation goes on."""
+        ...
+
+
+class World(Protocol):
+    """What one face offers to everything that waits."""
+
+    waits: bool
+    """Whether awaiting may suspend: False in the face of threads."""
+    interrupts: tuple[type[BaseException], ...]
+    """What is raised in running code when the caller wants it to stop."""
+
+    async def transact(self, db: Database, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a store operation."""
+        ...
+
+    async def result(self, value: Awaitable[T] | T) -> T:
+        """The value itself, or what it gives when awaited."""
+        ...
+
+    def each(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+        """The items of either kind of stream."""
+        ...
+
+    async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call a user's function: here, or in a thread where it would hold up an event loop."""
+        ...
+
+    def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
+        """The items of all streams in the order of their arrival; one that fails ends them all."""
+        ...
+
+
+class Access:
+    """A database in one face, for operations that take more than one transaction."""
+
+    __slots__ = ("db", "world")
+
+    def __init__(self, db: Database, world: World) -> None:
+        self.db = db
+        self.world = world
+
+    async def do(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation."""
+        return await self.world.transact(self.db, operation, *args, **kwargs)
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """A tool as the model is told of it."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments, an object."""
+    strict: bool = False
+
+
+class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is asked."""
+
+    messages: Sequence[Message]
+    """System message first, then the past, then the input and what followed in this run."""
+    tools: Sequence[ToolSpec] = ()
+    output_schema: dict[str, Any] | None = None
+    """JSON schema that the answer must follow, with a key ``title``."""
+    stream: bool = False
+    """Whether pieces of the answer are wanted as they come."""
+    max_output_tokens: int | None = None
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """A new piece of an answer, or of the thinking before it."""
+
+    content: str | None = None
+    reasoning: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer: an assistant message, with tool calls where the model wants some."""
+
+    message: Message
+    usage: Usage = Usage()
+
+
+class Model(Protocol):
+    """An adapter of one provider."""
+
+    id: str
+    """The provider's name of the model."""
+    provider: str
+    """The provider's name."""
+
+    def ask(self, request: ModelRequest, world: World) -> AsyncIterator[Delta | Reply]:
+        """Ask once; give pieces as they come, then one `Reply`, last.
+
+        Written once for both faces: whatever the SDK returns goes through ``world.result`` and ``world.each``.
+
+        Raises:
+            ModelError: the model failed to answer.
+        """
+        ...

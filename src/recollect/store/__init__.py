@@ -1,0 +1,112 @@
+"""The store: every operation is written once over a transaction, and offered in two faces.
+
+An operation that takes a `Tx` runs in one transaction; one that takes an `Access` runs several.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Self
+
+from recollect.faces import LOOPS, THREADS, aiterating, blocking, iterating, waiting
+from recollect.port import Access, Operation, P, T, drive
+from recollect.store import changes, lists, sessions, turns
+from recollect.store.turns import OpenRun
+
+__all__ = ["OpenRun", "Store"]
+
+
+class Store(ABC):
+    """Sessions in a database. It serves any agent runtime; `recollect.agent` is one.
+
+    Every method has a twin with ``a`` before its name, to be awaited, on the same object.
+    """
+
+    @abstractmethod
+    def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation in a transaction of its own."""
+
+    @abstractmethod
+    async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `transact`; a write that began is finished before a cancellation goes on."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """As `close`."""
+
+    def _blocking(
+        self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
+    ) -> T:
+        if hasattr(operation, "mode"):
+            return self.transact(operation, *args, **kwargs)
+        return drive(operation(Access(self, THREADS), *args, **kwargs))
+
+    async def _waiting(
+        self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
+    ) -> T:
+        if hasattr(operation, "mode"):
+            return await self.atransact(operation, *args, **kwargs)
+        return await operation(Access(self, LOOPS), *args, **kwargs)
+
+    def _access(self, *, waits: bool) -> Access:
+        return Access(self, LOOPS if waits else THREADS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    create_session = blocking(changes.create_session)
+    acreate_session = waiting(changes.create_session)
+    get_session = blocking(sessions.get_session)
+    aget_session = waiting(sessions.get_session)
+    get_header = blocking(sessions.get_header)
+    aget_header = waiting(sessions.get_header)
+    get_messages = blocking(sessions.get_messages)
+    aget_messages = waiting(sessions.get_messages)
+    get_run = blocking(sessions.get_run)
+    aget_run = waiting(sessions.get_run)
+    get_last_run = blocking(sessions.get_last_run)
+    aget_last_run = waiting(sessions.get_last_run)
+    get_values = blocking(sessions.get_values)
+    aget_values = waiting(sessions.get_values)
+    update_values = blocking(changes.update_values)
+    aupdate_values = waiting(changes.update_values)
+    get_metrics = blocking(sessions.get_metrics)
+    aget_metrics = waiting(sessions.get_metrics)
+    get_sessions = blocking(lists.get_sessions)
+    aget_sessions = waiting(lists.get_sessions)
+    iter_sessions = iterating(lists.iter_sessions)
+    aiter_sessions = aiterating(lists.iter_sessions)
+    set_session_name = blocking(changes.set_session_name)
+    aset_session_name = waiting(changes.set_session_name)
+    save_session = blocking(changes.save_session)
+    asave_session = waiting(changes.save_session)
+    upsert_session = blocking(changes.upsert_session)
+    aupsert_session = waiting(changes.upsert_session)
+    claim_session = blocking(changes.claim_session)
+    aclaim_session = waiting(changes.claim_session)
+    delete_session = blocking(changes.delete_session)
+    adelete_session = waiting(changes.delete_session)
+    delete_sessions = blocking(changes.delete_sessions)
+    adelete_sessions = waiting(changes.delete_sessions)
+    delete_user = blocking(changes.delete_user)
+    adelete_user = waiting(changes.delete_user)
+    begin_run = blocking(turns.begin_run)
+    abegin_run = waiting(turns.begin_run)
+    append_messages = blocking(turns.append_messages)
+    aappend_messages = waiting(turns.append_messages)
+    finish_run = blocking(turns.finish_run)
+    afinish_run = waiting(turns.finish_run)

@@ -1,0 +1,421 @@
+"""A session as it is changed apart from its turns: made, named, its values set, saved, stored whole, deleted.
+
+Each change touches only what it names: a name does not carry the state along, nor one key another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from recollect import checks
+from recollect.errors import InvalidArgument, RunConflict, SessionConflict
+from recollect.port import Access, Params, Statement, Tx, writes
+from recollect.run import FINISHED, RunMetrics, RunOutput, RunStatus
+from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
+from recollect.store import rows
+from recollect.store.lists import get_sessions
+from recollect.store.rows import HEADER, MINE
+from recollect.store.sessions import get_header, get_snapshot
+from recollect.store.turns import digest, new_id, new_token
+
+KINDS: Final = ("state", "metadata", "summary", "tag")
+
+
+@writes
+async def create_session(
+    tx: Tx,
+    session_id: str | None = None,
+    *,
+    user_id: str | None = None,
+    kind: str = "agent",
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    name: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    session_state: Mapping[str, Any] | None = None,
+) -> SessionHeader:
+    """Make an empty session; without an id, under a new UUIDv7.
+
+    Raises:
+        InvalidArgument: something cannot be stored; nothing was written.
+        SessionConflict: there is a session with this id.
+    """
+    p = _new(new_id() if session_id is None else session_id, user_id, kind, agent_id, team_id)
+    p |= _named(name)
+    values = {"metadata": _texts("metadata", metadata), "state": _texts("session_state", session_state)}
+    [made] = await tx.execute((_CREATE, p))
+    if not made:
+        msg = f"there is a session {p['session_id']!r} already"
+        raise SessionConflict(msg)
+    *_, header = await tx.execute(*_set_values(p, values), (_HEADER_OF, p))
+    return rows.header(header[0])
+
+
+@writes
+async def set_session_name(
+    tx: Tx, session_id: str, name: str, user_id: str | None = None, source: str = "manual"
+) -> SessionHeader:
+    """Name a session; give it as it then is.
+
+    Raises:
+        InvalidArgument: the name has no visible character, or more than 200.
+        SessionNotFound: there is no such session for this caller.
+    """
+    p = _mine(session_id, user_id) | {"name": checks.name("session_name", name), "source": source}
+    named, header = await tx.execute((_NAME, p), (_HEADER_OF, p))
+    rows.visible(named, session_id)
+    return rows.header(header[0])
+
+
+@writes
+async def update_values(
+    tx: Tx, session_id: str, kind: str, changes: Mapping[str, Any], user_id: str | None = None
+) -> dict[str, Any]:
+    """Set top-level keys of a session's state or metadata, each as a whole; give all keys as they then are.
+
+    Raises:
+        InvalidArgument: a value cannot be stored; nothing was written.
+        SessionNotFound: there is no such session for this caller.
+    """
+    p = _mine(session_id, user_id) | {"kind": kind}
+    texts = checks.json_object(_ARGUMENT.get(kind, kind), dict(changes))
+    changed, *_, found = await tx.execute((_TOUCH, p), *_set_values(p, {kind: texts}), (_VALUES_OF, p))
+    rows.visible(changed, session_id)
+    return {key: checks.decode(text) for key, text in found}
+
+
+@writes
+async def save_session(tx: Tx, session: AgentSession | TeamSession) -> SessionHeader:
+    """Store what a reader changed in a session: name, metadata, state, added runs; a session not yet stored is made.
+
+    Raises:
+        SessionConflict: the session was changed since it was read; nothing was written.
+        SessionNotFound: the session was deleted since it was read.
+    """
+    if session.version == 0:
+        return await upsert_session(tx, session)
+    changes = session.changes()
+    p = _mine(session.session_id, None) | {"version": session.version, "epoch": session.header.epoch}
+    [gate] = await tx.execute((_TOUCH_SAME, p))
+    if not gate:
+        [there] = await tx.execute((_HEADER_OF, p))
+        rows.visible(there, session.session_id)
+        msg = f"session {session.session_id!r} was changed since it was read; read it again and repeat the change"
+        raise SessionConflict(msg)
+    return await _write(tx, p, changes)
+
+
+@writes
+async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> SessionHeader:
+    """Store a whole session with its runs, for imports and copies; what is there already is left as it is.
+
+    Runs are added by ``run_id`` in the order given and never deleted; a session that holds all of it stays unchanged.
+
+    Raises:
+        InvalidArgument: something cannot be stored; nothing was written.
+        SessionNotFound: the session belongs to another user.
+        RunConflict: a finished run under the same id differs.
+    """
+    header = session.header
+    p = _new(session.session_id, session.user_id, header.kind, header.agent_id, header.team_id)
+    p |= {"created": header.created_at and checks.moment("created_at", header.created_at)}
+    p |= {"updated": header.updated_at and checks.moment("updated_at", header.updated_at)}
+    whole = Changes(
+        name=session.name or None,
+        values={
+            "metadata": checks.json_object("metadata", session.metadata),
+            "state": checks.json_object("session_state", session.session_state),
+        },
+        runs=tuple(session.runs),
+    )
+    [made] = await tx.execute((_CREATE, p | _named(None)))
+    if made:
+        return await _write(tx, p, whole, preview=True)
+    snapshot = await get_snapshot(tx, session.session_id)
+    assert snapshot is not None
+    if snapshot.header.user_id != session.user_id:
+        raise rows.no_session(session.session_id)
+    new = Changes(
+        name=whole.name if whole.name != snapshot.header.name else None,
+        values={kind: _news(snapshot.values.get(kind, {}), whole.values[kind]) for kind in whole.values},
+        runs=_unknown(whole.runs, {run.run_id: run for run in snapshot.runs}),
+    )
+    if not (new.name or new.runs or any(new.values.values())):
+        return snapshot.header
+    await tx.execute((_TOUCH, p))
+    return await _write(tx, p, new, preview=not snapshot.header.preview)
+
+
+@writes
+async def claim_session(tx: Tx, session_id: str, user_id: str) -> SessionHeader:
+    """Give a session without an owner its owner, once; claiming it again for the same user changes nothing.
+
+    Raises:
+        SessionNotFound: there is no such session, or it is another user's.
+    """
+    p = _mine(session_id, checks.identifier("user_id", user_id))
+    await tx.execute((_CLAIM, p))
+    header = await get_header(tx, session_id, user_id)
+    if header is None:
+        raise rows.no_session(session_id)
+    return header
+
+
+@writes
+async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) -> None:
+    """Delete a session with everything in it.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    p = _mine(session_id, user_id)
+    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE_CONTENT), (_DELETE, p))
+    rows.visible(gone, session_id)
+
+
+@writes
+async def delete_if_there(tx: Tx, session_id: str, user_id: str | None = None) -> bool:
+    """Delete a session; False when there is none for this caller."""
+    p = _mine(session_id, user_id)
+    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE_CONTENT), (_DELETE, p))
+    return bool(gone)
+
+
+async def delete_sessions(access: Access, session_ids: Sequence[str], user_id: str | None = None) -> int:
+    """Delete sessions, each in a transaction of its own; give how many there were for this caller."""
+    ids = [checks.identifier("session_ids", session_id) for session_id in session_ids]
+    return sum([await access.do(delete_if_there, session_id, user_id) for session_id in ids])
+
+
+async def delete_user(access: Access, user_id: str) -> int:
+    """Delete all sessions of a user; give how many there were."""
+    checks.identifier("user_id", user_id)
+    count = 0
+    while page := (await access.do(get_sessions, user_id=user_id, sort="created_at", limit=100)).sessions:
+        count += await delete_sessions(access, [header.session_id for header in page], user_id)
+    return count
+
+
+_ARGUMENT: Final = {"state": "session_state"}
+
+_CREATE = """
+insert into recollect_sessions (
+    session_id, kind, agent_id, team_id, user_id, name, name_source, version, epoch, created_at, updated_at
+) values (
+    :session_id, :kind, :agent_id, :team_id, :user_id, :name, :source, 1, :epoch,
+    coalesce(cast(:created as bigint), :now), coalesce(cast(:updated as bigint), cast(:created as bigint), :now)
+)
+on conflict (session_id) do nothing returning version
+"""
+
+_HEADER_OF = f"select {HEADER} from recollect_sessions s where s.session_id = :session_id"
+
+_TOUCH = f"""
+update recollect_sessions as s set version = version + 1 where s.session_id = :session_id and {MINE}
+returning version
+"""
+
+_TOUCH_SAME = """
+update recollect_sessions set version = version + 1
+where session_id = :session_id and version = :version and epoch = :epoch returning version
+"""
+
+_NAME = f"""
+update recollect_sessions as s set name = :name, name_source = :source, version = version + 1
+where s.session_id = :session_id and {MINE} returning version
+"""
+
+_NAME_ONLY = "update recollect_sessions set name = :name, name_source = 'manual' where session_id = :session_id"
+
+_CLAIM = """
+update recollect_sessions set user_id = :user_id, version = version + 1
+where session_id = :session_id and user_id is null
+"""
+
+_IS_MINE = f"""
+    exists (select 1 from recollect_sessions s where s.session_id = :session_id and {MINE})
+"""
+
+_SET = f"""
+insert into recollect_values (session_id, kind, key, value)
+select s.session_id, :kind, :key, :value from recollect_sessions s where s.session_id = :session_id and {MINE}
+on conflict (session_id, kind, key) do update set value = excluded.value
+"""
+
+_UNSET = f"""
+delete from recollect_values where session_id = :session_id and kind = :kind and key = :key and {_IS_MINE}
+"""
+
+_VALUES_OF = f"""
+select key, value from recollect_values where session_id = :session_id and kind = :kind and {_IS_MINE}
+"""
+
+_DELETE_CONTENT = tuple(
+    f"delete from recollect_{table} where session_id = :session_id and {_IS_MINE}"
+    for table in ("values", "messages", "runs", "prompts", "leases")
+)
+
+_DELETE = f"delete from recollect_sessions as s where s.session_id = :session_id and {MINE} returning 1"
+
+_COUNT_RUNS = """
+update recollect_sessions set
+    next_seq = next_seq + :runs, run_count = run_count + :top, completed_count = completed_count + :completed,
+    message_count = message_count + :spoken, input_tokens = input_tokens + :input_tokens,
+    output_tokens = output_tokens + :output_tokens,
+    preview = case when preview = '' then :preview else preview end
+where session_id = :session_id returning next_seq - :runs, version
+"""
+
+_REPLACED = """
+select run_seq from recollect_runs where session_id = :session_id and run_id = :run_id
+"""
+
+_NEW_RUN = """
+insert into recollect_runs (
+    session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, attempt, prompt,
+    model, input, metadata, metrics, error, chars, version, created_at, finished_at
+) values (
+    :session_id, :run_seq, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :run_user, :status, :attempt,
+    :prompt, :model, :input, :metadata, :metrics, :error, :chars, :version,
+    coalesce(cast(:began as bigint), :now), coalesce(cast(:ended as bigint), cast(:began as bigint), :now)
+)
+"""
+
+_NEW_MESSAGE = """
+insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
+values (:session_id, :run_seq, :idx, :message_id, :role, :body)
+"""
+
+_NEW_PROMPT = """
+insert into recollect_prompts (session_id, digest, body) values (:session_id, :digest, :body)
+on conflict (session_id, digest) do nothing
+"""
+
+
+async def _write(tx: Tx, p: Params, changes: Changes, *, preview: bool = False) -> SessionHeader:
+    """Write changes into a session whose version was raised already."""
+    batch = _set_values(p, changes.values)
+    if changes.name is not None:
+        batch.append((_NAME_ONLY, p | _named(changes.name)))
+    if changes.runs:
+        [gate] = await tx.execute((_COUNT_RUNS, p | _totals(changes.runs, preview=preview)))
+        first, version = gate[0]
+        for place, run in enumerate(changes.runs):
+            batch += _new_run({**p, "run_seq": first + place, "version": version}, run)
+    *_, header = await tx.execute(*batch, (_HEADER_OF, p))
+    return rows.header(header[0])
+
+
+def _unknown(given: Sequence[RunOutput], stored: Mapping[str, RunOutput]) -> tuple[RunOutput, ...]:
+    """The runs that are not there yet.
+
+    Raises:
+        RunConflict: one is there and says something else.
+    """
+    for run in given:
+        known = stored.get(run.run_id)
+        if known is not None and not _same(known, run):
+            state = "finished" if known.status in FINISHED else "unfinished"
+            msg = (
+                f"run {run.run_id!r} is stored as {state} and differs from the one given; a stored run is not replaced"
+            )
+            raise RunConflict(msg)
+    return tuple(run for run in given if run.run_id not in stored)
+
+
+def _same(one: RunOutput, other: RunOutput) -> bool:
+    return (one.status, one.parent_run_id, one.agent_id, one.messages) == (
+        other.status,
+        other.parent_run_id,
+        other.agent_id,
+        other.messages,
+    )
+
+
+def _totals(runs: Sequence[RunOutput], *, preview: bool) -> Params:
+    top = [run for run in runs if run.parent_run_id is None]
+    spoken = [message for run in top for message in run.said if message.role in ("user", "assistant")]
+    asked = next((message.text for message in spoken if message.role == "user"), "") if preview else ""
+    return {
+        "runs": len(runs),
+        "top": len(top),
+        "completed": sum(run.status is RunStatus.completed for run in top),
+        "spoken": len(spoken),
+        "input_tokens": sum(run.metrics.input_tokens for run in runs),
+        "output_tokens": sum(run.metrics.output_tokens for run in runs),
+        "preview": checks.preview(asked),
+    }
+
+
+def _new_run(p: Params, run: RunOutput) -> list[Statement]:
+    prompt = run.prompt
+    stored = {
+        "run_id": checks.identifier("run_id", run.run_id),
+        "parent_run_id": checks.optional_identifier("parent_run_id", run.parent_run_id),
+        "agent_id": checks.optional_identifier("agent_id", run.agent_id),
+        "agent_name": run.agent_name,
+        "team_id": checks.optional_identifier("team_id", run.team_id),
+        "run_user": checks.optional_identifier("user_id", run.user_id),
+        "status": str(run.status),
+        "attempt": run.attempt,
+        "prompt": None if prompt is None else digest(prompt),
+        "model": run.model,
+        "input": run.input_count,
+        "metadata": run.metadata_json,
+        "metrics": checks.encode(run.metrics).decode() if run.metrics != RunMetrics() else None,
+        "error": run.error,
+        "chars": sum(len(message.to_json()) for message in run.said),
+        "began": None if run.created_at is None else checks.moment("created_at", run.created_at),
+        "ended": None if run.finished_at is None else checks.moment("finished_at", run.finished_at),
+    }
+    batch: list[Statement] = [(_NEW_RUN, p | stored)]
+    if prompt is not None:
+        batch.append((_NEW_PROMPT, {**p, "digest": digest(prompt), "body": prompt.to_json()}))
+    for place, message in enumerate(run.said):
+        own = message.id if message.id != f"{run.run_id}.{place}" else None
+        said = {"idx": place, "message_id": own, "role": message.role, "body": message.to_json()}
+        batch.append((_NEW_MESSAGE, p | said))
+    return batch
+
+
+def _set_values(p: Params, values: Mapping[str, Mapping[str, str | None]]) -> list[Statement]:
+    return [
+        (_UNSET if text is None else _SET, {**p, "kind": kind, "key": key, "value": text})
+        for kind, changes in values.items()
+        for key, text in changes.items()
+    ]
+
+
+def _news(stored: Mapping[str, str], given: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {key: text for key, text in given.items() if stored.get(key) != text}
+
+
+def _texts(argument: str, values: Mapping[str, Any] | None) -> dict[str, str]:
+    return checks.json_object(argument, dict(values)) if values else {}
+
+
+def _new(session_id: str, user_id: str | None, kind: str, agent_id: str | None, team_id: str | None) -> Params:
+    if kind not in ("agent", "team"):
+        raise InvalidArgument("kind", f"{kind!r} is neither 'agent' nor 'team'")
+    return _mine(session_id, user_id) | {
+        "kind": kind,
+        "agent_id": checks.optional_identifier("agent_id", agent_id),
+        "team_id": checks.optional_identifier("team_id", team_id),
+        "epoch": new_token(),
+        "created": None,
+        "updated": None,
+    }
+
+
+def _named(name: str | None) -> Params:
+    if name is None:
+        return {"name": "", "source": None}
+    return {"name": checks.name("session_name", name), "source": "manual"}
+
+
+def _mine(session_id: str, user_id: str | None) -> Params:
+    return {
+        "session_id": checks.identifier("session_id", session_id),
+        "user_id": checks.optional_identifier("user_id", user_id),
+    }

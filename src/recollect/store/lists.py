@@ -1,0 +1,158 @@
+"""Many sessions: pages that cost the same wherever they are in the list."""
+
+from __future__ import annotations
+
+import base64
+import unicodedata
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from recollect import checks
+from recollect.errors import InvalidArgument
+from recollect.port import Access, Params, Tx, looks
+from recollect.session import SessionHeader, SessionPage
+from recollect.store import rows
+from recollect.store.rows import HEADER
+
+Sort = Literal["updated_at", "created_at"]
+
+MOST: Final = 1000
+"""Sessions a page can hold."""
+
+SEARCHABLE: Final = 255
+"""Characters of a metadata value's JSON text up to which it can be searched for."""
+
+_CONDITIONS: Final = {
+    "user_id": "s.user_id = :user_id",
+    "kind": "s.kind = :kind",
+    "agent_id": "s.agent_id = :agent_id",
+    "team_id": "s.team_id = :team_id",
+    "archived": "s.archived = :archived",
+    "pinned": "s.pinned = :pinned",
+    "name": "replace({fold}(s.name), :name, '') <> {fold}(s.name)",
+}
+
+
+@looks
+async def get_sessions(
+    tx: Tx,
+    user_id: str | None = None,
+    kind: Literal["agent", "team"] | None = None,
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    name: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Sequence[str] | None = None,
+    archived: bool | None = None,  # noqa: FBT001
+    pinned: bool | None = None,  # noqa: FBT001
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sort: Sort = "updated_at",
+    limit: int = 20,
+    cursor: str | None = None,
+) -> SessionPage:
+    """A page of sessions, newest first by last activity or by creation (``sort``), without their content.
+
+    ``name`` finds sessions whose name contains it, whatever the case and accents. ``metadata`` and ``tags`` must all
+    match. ``since`` is included, ``until`` is not; both mean the time that is sorted by.
+
+    Raises:
+        InvalidArgument: a filter, the limit (1-1000) or the cursor cannot be accepted.
+    """
+    if sort not in ("updated_at", "created_at"):
+        raise InvalidArgument("sort", f"{sort!r} is neither 'updated_at' nor 'created_at'")
+    if kind not in (None, "agent", "team"):
+        raise InvalidArgument("kind", f"{kind!r} is neither 'agent' nor 'team'")
+    p: Params = {
+        "user_id": checks.optional_identifier("user_id", user_id),
+        "kind": kind,
+        "agent_id": checks.optional_identifier("agent_id", agent_id),
+        "team_id": checks.optional_identifier("team_id", team_id),
+        "archived": None if archived is None else int(archived),
+        "pinned": None if pinned is None else int(pinned),
+        "name": fold(checks.text("name", name)) if name else None,
+    }
+    conditions = [condition for column, condition in _CONDITIONS.items() if p[column] is not None]
+    conditions += _values(p, metadata or {}, tags or ())
+    conditions += _times(p, sort, since, until, cursor)
+    p["limit"] = checks.count("limit", limit, least=1, most=MOST) + 1
+    [found] = await tx.execute((_page(tuple(conditions), sort), p))
+    sessions = tuple(rows.header(row) for row in found[:limit])
+    more = len(found) > limit
+    return SessionPage(sessions=sessions, next_cursor=_cursor(sort, found[limit - 1]) if more else None)
+
+
+async def iter_sessions(
+    access: Access, /, *, user_id: str | None = None, limit: int = 200, **filters: Any
+) -> AsyncIterator[SessionHeader]:
+    """Every session that `get_sessions` would find, page after page; ``limit`` is the size of a page."""
+    cursor = filters.pop("cursor", None)
+    while True:
+        page = await access.do(get_sessions, user_id=user_id, limit=limit, cursor=cursor, **filters)
+        for header in page:
+            yield header
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def fold(text: str) -> str:
+    """Text without case and accents, for finding names."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def _page(conditions: tuple[str, ...], sort: Sort) -> str:
+    where = " and ".join(conditions) or "1 = 1"
+    return f"""
+    select {HEADER} from recollect_sessions s where {where}
+    order by s.{sort} desc, s.session_id desc limit :limit
+    """
+
+
+def _values(p: Params, metadata: Mapping[str, Any], tags: Sequence[str]) -> list[str]:
+    wanted = [("metadata", key, checks.json_text(f"metadata[{key!r}]", value)) for key, value in metadata.items()]
+    wanted += [("tag", checks.text("tags", tag), "null") for tag in tags]
+    conditions = []
+    for number, (kind, key, value) in enumerate(wanted):
+        if len(value) > SEARCHABLE:
+            raise InvalidArgument(f"metadata[{key!r}]", f"values over {SEARCHABLE} characters cannot be searched for")
+        p |= {f"kind{number}": kind, f"key{number}": key, f"value{number}": value}
+        conditions.append(f"""s.session_id in (
+            select v.session_id from recollect_values v where v.kind in ('metadata', 'tag')
+            and v.kind = :kind{number} and v.key = :key{number} and v.value = :value{number} and length(v.value) <= 255
+        )""")
+    return conditions
+
+
+def _times(p: Params, sort: Sort, since: datetime | None, until: datetime | None, cursor: str | None) -> list[str]:
+    conditions = []
+    if since is not None:
+        p["since"] = checks.moment("since", since)
+        conditions.append(f"s.{sort} >= :since")
+    if until is not None:
+        p["until"] = checks.moment("until", until)
+        conditions.append(f"s.{sort} < :until")
+    if cursor is not None:
+        p["before"], p["before_id"] = _read_cursor(sort, cursor)
+        conditions.append(f"(s.{sort}, s.session_id) < (:before, :before_id)")
+    return conditions
+
+
+def _cursor(sort: Sort, row: tuple[Any, ...]) -> str:
+    moment = row[-1] if sort == "updated_at" else row[-2]
+    return base64.urlsafe_b64encode(checks.encode([sort, moment, row[0]])).decode().rstrip("=")
+
+
+def _read_cursor(sort: Sort, cursor: str) -> tuple[int, str]:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        made_for, moment, session_id = msgspec.json.decode(text, type=tuple[str, int, str])
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise InvalidArgument("cursor", f"{cursor!r} was not given out by this method") from error
+    if made_for != sort:
+        raise InvalidArgument("cursor", f"was given out for sort={made_for!r}, not {sort!r}")
+    return moment, session_id

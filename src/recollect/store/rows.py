@@ -1,0 +1,201 @@
+"""Rows as the values they stand for, and the SQL that every reading operation shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from recollect.checks import from_micros
+from recollect.errors import SessionNotFound
+from recollect.history import HISTORY_STATUSES
+from recollect.message import Message
+from recollect.port import Row
+from recollect.run import RunMetrics, RunOutput, RunStatus, TeamRunOutput
+from recollect.session import Runs, SessionHeader
+
+HEADER: Final = """
+    s.session_id, s.kind, s.agent_id, s.team_id, s.user_id, s.name, s.name_source, s.preview, s.archived, s.pinned,
+    s.expires_at, s.run_count, s.completed_count, s.message_count, s.input_tokens, s.output_tokens, s.aux_tokens,
+    s.version, s.epoch, s.created_at, s.updated_at
+"""
+
+MINE: Final = "(cast(:user_id as text) is null or s.user_id = :user_id)"
+"""Law 4: a call that names a user sees that user's sessions and no others; one without a user is trusted."""
+
+STATUS: Final = """
+    case when r.status <> 'running' or exists (
+        select 1 from recollect_leases l
+        where l.session_id = r.session_id and l.run_seq = r.run_seq and {alive}
+    ) then r.status else 'interrupted' end
+"""
+"""A run whose lease ran out is interrupted, whether or not somebody has recorded it yet."""
+
+RUN: Final = f"""
+    r.run_seq, r.run_id, r.parent_run_id, r.agent_id, r.agent_name, r.team_id, r.user_id, {STATUS}, r.attempt,
+    r.prompt, r.model, r.input, r.metadata, r.metrics, r.error, r.created_at, r.finished_at
+"""
+
+RUN_COLUMNS: Final = 17
+PROMPT_COLUMN: Final = 9
+
+_SAID = ", ".join(f"'{status}'" for status in HISTORY_STATUSES)
+
+ANSWERED: Final = f"""
+    recollect_runs r {{along recollect_runs_history}}
+    where r.session_id = :session_id and r.parent_run_id is null and r.status in ({_SAID})
+"""
+"""Top-level runs that are part of what was said, along the index that holds only them."""
+
+UNANSWERED: Final = f"""
+    recollect_runs r {{along recollect_runs_rest}}
+    where r.session_id = :session_id and r.parent_run_id is null and r.status not in ({_SAID})
+"""
+"""All other top-level runs, along the index that holds only them."""
+
+OF_MEMBERS: Final = "recollect_runs r where r.session_id = :session_id and r.parent_run_id is not null"
+
+_STATUSES: Final = {str(status): status for status in RunStatus}
+_metrics = msgspec.json.Decoder(RunMetrics).decode
+_NO_METRICS: Final = RunMetrics()
+
+
+def header(row: Row) -> SessionHeader:
+    """The header of a row selected as `HEADER`."""
+    (
+        session_id,
+        kind,
+        agent_id,
+        team_id,
+        user_id,
+        name,
+        source,
+        preview,
+        archived,
+        pinned,
+        expires,
+        *rest,
+    ) = row
+    runs, completed, messages, tokens_in, tokens_out, aux, version, epoch, created, updated = rest
+    return SessionHeader(
+        session_id=session_id,
+        kind=kind,
+        agent_id=agent_id,
+        team_id=team_id,
+        user_id=user_id,
+        name=name,
+        name_source=source,
+        preview=preview,
+        archived=bool(archived),
+        pinned=bool(pinned),
+        expires_at=None if expires is None else from_micros(expires),
+        run_count=runs,
+        completed_count=completed,
+        message_count=messages,
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        aux_tokens=aux,
+        version=version,
+        epoch=epoch,
+        created_at=from_micros(created),
+        updated_at=from_micros(updated),
+    )
+
+
+def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, str]) -> RunOutput:
+    """The run of a row selected as `RUN`, with its messages as rows of (idx, message_id, role, body)."""
+    (run_seq, run_id, parent, agent_id, agent_name, team_id, user_id, status, attempt, *rest) = row
+    prompt, model, input_count, metadata, metrics, error, created, finished = rest
+    said = [Message.stored(body, own_id or f"{run_id}.{idx}", role) for idx, own_id, role, body in spoken]
+    if prompt is not None and prompt in prompts:
+        said.insert(0, Message.stored(prompts[prompt], f"{run_id}.prompt", "system"))
+    return (RunOutput if team_id is None else TeamRunOutput)(
+        run_id=run_id,
+        session_id=session_id,
+        status=_STATUSES[status],
+        user_id=user_id,
+        agent_id=agent_id,
+        agent_name=agent_name,
+        team_id=team_id,
+        parent_run_id=parent,
+        model=model,
+        messages=tuple(said),
+        metrics=_NO_METRICS if metrics is None else _metrics(metrics),
+        error=error,
+        attempt=attempt,
+        run_seq=run_seq,
+        created_at=from_micros(created),
+        finished_at=None if finished is None else from_micros(finished),
+        input_count=input_count,
+        metadata_json=metadata,
+    )
+
+
+def runs(session_id: str, found: Sequence[Row], spoken: Sequence[Row], prompts: Sequence[Row]) -> Runs:
+    """Runs of rows in order, decoded when looked at; ``spoken`` holds (run_seq, idx, message_id, role, body)."""
+    bodies: dict[str, str] = dict(prompts)
+    places: dict[int, list[Row]] = {}
+
+    def decode(number: int) -> RunOutput:
+        if not places:
+            places[0] = []  # so that a session without messages is grouped once, too
+            for run_seq, *message in spoken:
+                places.setdefault(run_seq, []).append(tuple(message))
+        row = found[number]
+        return run(session_id, row, places.get(row[0], ()), bodies)
+
+    return Runs([None] * len(found), decode)
+
+
+def joined_runs(session_id: str, found: Sequence[Row]) -> list[RunOutput]:
+    """Runs of rows that hold one message each, beside its run: `RUN`, prompt, idx, message_id, role, body."""
+    grouped: dict[int, list[Row]] = {}
+    for row in found:
+        grouped.setdefault(row[0], []).append(row)
+    return [_joined_run(session_id, said) for said in grouped.values()]
+
+
+def _joined_run(session_id: str, said: Sequence[Row]) -> RunOutput:
+    row, prompt = said[0][:RUN_COLUMNS], said[0][RUN_COLUMNS]
+    spoken = [message[RUN_COLUMNS + 1 :] for message in said if message[-1] is not None]
+    return run(session_id, row, spoken, {} if prompt is None else {row[PROMPT_COLUMN]: prompt})
+
+
+def prompt_only(session_id: str, row: Row) -> RunOutput:
+    """A run of a row of `RUN` and prompt, without its other messages."""
+    return run(session_id, row[:RUN_COLUMNS], (), {row[PROMPT_COLUMN]: row[RUN_COLUMNS]})
+
+
+def values(found: Iterable[Row]) -> dict[str, dict[str, str]]:
+    """Rows of (kind, key, value) by kind and key."""
+    grouped: dict[str, dict[str, str]] = {}
+    for kind, key, value in found:
+        grouped.setdefault(kind, {})[key] = value
+    return grouped
+
+
+def visible(found: Sequence[Row], session_id: str) -> Row:
+    """The one row of a session that must be there for this caller.
+
+    Raises:
+        SessionNotFound: it is not, or is not the caller's.
+    """
+    if not found:
+        raise no_session(session_id)
+    return found[0]
+
+
+def no_session(session_id: str) -> SessionNotFound:
+    """The error for a session that is not there for this caller; it does not tell why."""
+    return SessionNotFound(f"there is no session {session_id!r}")
+
+
+def is_set(name: str, column: str) -> str:
+    """SQL: the text in ``column`` is one of those in parameter ``:name``, made by `text_set`."""
+    return f"replace(:{name}, ',' || {column} || ',', '') <> :{name}"
+
+
+def text_set(texts: Iterable[Any]) -> str:
+    """Texts as one parameter; lists are no parameters that every database knows."""
+    return ",," + "".join(f",{text},," for text in sorted(texts))

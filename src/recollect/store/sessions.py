@@ -1,0 +1,268 @@
+"""A session as it is read: its header, all of it, some runs, some messages, its values."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+from recollect import checks
+from recollect.message import Message
+from recollect.port import Params, Tx, looks, reads
+from recollect.run import RunOutput
+from recollect.session import (
+    AgentSession,
+    Filter,
+    SessionHeader,
+    SessionMetrics,
+    Snapshot,
+    TeamSession,
+    select_messages,
+)
+from recollect.store import rows
+from recollect.store.rows import ANSWERED, HEADER, MINE, OF_MEMBERS, RUN, STATUS, UNANSWERED, is_set, text_set
+
+NO_LIMIT: Final = 1 << 40
+
+
+@looks
+async def get_header(tx: Tx, session_id: str, user_id: str | None = None) -> SessionHeader | None:
+    """The session without its content; None when there is none for this caller."""
+    [found] = await tx.execute((_HEADER, _session(session_id, user_id)))
+    return rows.header(found[0]) if found else None
+
+
+@reads
+async def get_snapshot(tx: Tx, session_id: str, user_id: str | None = None) -> Snapshot | None:
+    """All of a session at one moment, its runs decoded when looked at."""
+    p = _session(session_id, user_id)
+    header, values, runs, spoken, prompts = await tx.execute(
+        (_HEADER, p), (_VALUES, p), (_RUNS, p), (_SPOKEN, p), (_PROMPTS, p)
+    )
+    if not header:
+        return None
+    return Snapshot(rows.header(header[0]), rows.values(values), rows.runs(session_id, runs, spoken, prompts))
+
+
+@reads
+async def get_session(tx: Tx, session_id: str, user_id: str | None = None) -> AgentSession | TeamSession | None:
+    """The session with its whole history; None when there is none for this caller."""
+    snapshot = await get_snapshot(tx, session_id, user_id)
+    return None if snapshot is None else shell(snapshot)
+
+
+@reads
+async def get_messages(
+    tx: Tx, session_id: str, wanted: Filter | None = None, user_id: str | None = None
+) -> list[Message]:
+    """The wanted messages, as `AgentSession.get_messages` would give them, reading only the runs they are in.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    wanted = wanted or Filter()
+    if wanted.last_n_runs is None and wanted.limit is None:
+        snapshot = await get_snapshot(tx, session_id, user_id)
+        if snapshot is None:
+            raise rows.no_session(session_id)
+        return select_messages(snapshot.runs, wanted)
+    p = _session(session_id, user_id) | _filter(wanted)
+    members, limited = p["members"] > 0, wanted.limit is not None
+    there, chosen, *prompt = await tx.execute(
+        (_THERE, p), (_chosen(members, limited), p), *([(_newest_prompt(members), p)] if limited else [])
+    )
+    rows.visible(there, session_id)
+    found = rows.joined_runs(session_id, chosen)
+    if limited and prompt[0] and all(run.prompt is None for run in found):
+        found.insert(0, rows.prompt_only(session_id, prompt[0][0]))
+    return select_messages(found, wanted)
+
+
+@reads
+async def get_run(tx: Tx, run_id: str, session_id: str, user_id: str | None = None) -> RunOutput | None:
+    """One run with its messages; None when there is none for this caller."""
+    p = _session(session_id, user_id) | {"run_id": checks.identifier("run_id", run_id)}
+    runs, spoken, prompts = await tx.execute((_ONE_RUN, p), (_ONE_SPOKEN, p), (_ONE_PROMPT, p))
+    return rows.runs(session_id, runs, spoken, prompts)[0] if runs else None
+
+
+@reads
+async def get_last_run(tx: Tx, session_id: str, user_id: str | None = None) -> RunOutput | None:
+    """The newest top-level run; None when there is none.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    p = _session(session_id, user_id)
+    header, last = await tx.execute((_HEADER, p), (_LAST_RUN, p))
+    rows.visible(header, session_id)
+    return await get_run(tx, last[0][0], session_id) if last else None
+
+
+@reads
+async def get_values(tx: Tx, session_id: str, kind: str, user_id: str | None = None) -> dict[str, Any]:
+    """The session's values of one kind (state, metadata, summary, tag) by key.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    p = _session(session_id, user_id) | {"kind": kind}
+    header, found = await tx.execute((_HEADER, p), (_VALUES_OF_KIND, p))
+    rows.visible(header, session_id)
+    return {key: checks.decode(text) for key, text in found}
+
+
+@looks
+async def get_metrics(tx: Tx, session_id: str, user_id: str | None = None) -> SessionMetrics:
+    """What the session took in all; nothing is added up, the header holds it.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    [found] = await tx.execute((_HEADER, _session(session_id, user_id)))
+    header = rows.header(rows.visible(found, session_id))
+    return SessionMetrics(
+        input_tokens=header.input_tokens,
+        output_tokens=header.output_tokens,
+        aux_tokens=header.aux_tokens,
+        run_count=header.run_count,
+        completed_count=header.completed_count,
+        message_count=header.message_count,
+    )
+
+
+def shell(snapshot: Snapshot) -> AgentSession | TeamSession:
+    """A reader's own session around a snapshot."""
+    return (TeamSession if snapshot.header.kind == "team" else AgentSession).of(snapshot)
+
+
+_HEADER = f"select {HEADER} from recollect_sessions s where s.session_id = :session_id and {MINE}"
+
+_THERE = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
+
+_IS_MINE = f"""
+    exists (select 1 from recollect_sessions s where s.session_id = :session_id and {MINE})
+"""
+
+_VALUES = f"select kind, key, value from recollect_values where session_id = :session_id and {_IS_MINE}"
+
+_VALUES_OF_KIND = f"""
+select key, value from recollect_values where session_id = :session_id and kind = :kind and {_IS_MINE}
+"""
+
+_RUNS = f"""
+select {RUN} from recollect_runs r where r.session_id = :session_id and {_IS_MINE} order by r.run_seq
+"""
+
+_SPOKEN = f"""
+select run_seq, idx, message_id, role, body from recollect_messages
+where session_id = :session_id and {_IS_MINE} order by run_seq, idx
+"""
+
+_PROMPTS = f"select digest, body from recollect_prompts where session_id = :session_id and {_IS_MINE}"
+
+_ONE_RUN = f"""
+select {RUN} from recollect_runs r where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
+"""
+
+_ONE_SPOKEN = f"""
+select m.run_seq, m.idx, m.message_id, m.role, m.body
+from recollect_runs r join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
+where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE} order by m.idx
+"""
+
+_ONE_PROMPT = f"""
+select p.digest, p.body
+from recollect_runs r join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
+where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
+"""
+
+_TAKEN = f"""
+    (cast(:agent_id as text) is null or r.agent_id = :agent_id)
+    and (cast(:team_id as text) is null or r.team_id = :team_id)
+    and not ({is_set("skip_statuses", STATUS)})
+"""
+
+
+def _newest_runs(source: str) -> str:
+    return f"""
+        select run_seq from (
+            select r.run_seq from {source} and {_TAKEN} order by r.run_seq desc limit :last_n_runs
+        )
+    """
+
+
+def _newest(members: bool) -> str:  # noqa: FBT001
+    """The newest runs that are wanted: one branch for each index, so that no run is walked past that is not."""
+    sources = [ANSWERED, UNANSWERED]
+    if members:
+        sources.append(f"{OF_MEMBERS} and (:members = 1 or {is_set('member_ids', 'r.agent_id')})")
+    branches = " union all ".join(_newest_runs(source) for source in sources)
+    return f"newest as (select run_seq from ({branches}) order by run_seq desc limit :last_n_runs)"
+
+
+@cache
+def _chosen(members: bool, limited: bool) -> str:  # noqa: FBT001
+    """The runs that hold the wanted messages, one row for each message, beside its run."""
+    chosen = "newest"
+    bounded = ""
+    if limited:
+        chosen = "(select run_seq from newest where run_seq >= (select min(run_seq) from bounded))"
+        bounded = f""", bounded as (
+            select m.run_seq from recollect_messages m
+            where m.session_id = :session_id and m.run_seq in (select run_seq from newest)
+                and not ({is_set("skip_roles", "m.role")})
+            order by m.run_seq desc, m.idx desc limit :limit
+        )"""
+    return f"""
+    with {_newest(members)} {bounded}
+    select {RUN}, case when coalesce(m.idx, 0) = 0 then p.body end, m.idx, m.message_id, m.role, m.body
+    from {chosen} c
+    join recollect_runs r on r.session_id = :session_id and r.run_seq = c.run_seq
+    left join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
+    left join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
+    where {_IS_MINE} order by r.run_seq, m.idx
+    """
+
+
+@cache
+def _newest_prompt(members: bool) -> str:  # noqa: FBT001
+    return f"""
+    with {_newest(members)}
+    select {RUN}, p.body from recollect_runs r
+    join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
+    where r.session_id = :session_id and r.run_seq in (select run_seq from newest) and {_IS_MINE}
+    order by r.run_seq desc limit 1
+    """
+
+
+_LAST_RUN = f"""
+select run_id from (
+    select * from (
+        select r.run_id, r.run_seq from {ANSWERED} order by r.run_seq desc limit 1
+    )
+    union all
+    select * from (
+        select r.run_id, r.run_seq from {UNANSWERED} order by r.run_seq desc limit 1
+    )
+) order by run_seq desc limit 1
+"""
+
+
+def _session(session_id: str, user_id: str | None) -> Params:
+    return {
+        "session_id": checks.identifier("session_id", session_id),
+        "user_id": checks.optional_identifier("user_id", user_id),
+    }
+
+
+def _filter(wanted: Filter) -> Params:
+    return {
+        "agent_id": wanted.agent_id,
+        "team_id": wanted.team_id,
+        "members": 1 if not wanted.skip_member_messages else 2 if wanted.member_ids else 0,
+        "member_ids": text_set(wanted.member_ids),
+        "skip_statuses": text_set(wanted.skip_statuses),
+        "skip_roles": text_set(wanted.skip_roles),
+        "last_n_runs": NO_LIMIT if wanted.last_n_runs is None else wanted.last_n_runs,
+        "limit": NO_LIMIT if wanted.limit is None else wanted.limit,
+    }

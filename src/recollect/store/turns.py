@@ -1,0 +1,459 @@
+"""A turn as it is written: begin, append, finish. What a step costs does not depend on the past.
+
+The header comes first in each transaction: it is the gate that decides who may write, and gives the version. Every
+later statement repeats the condition, so that a closed gate changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import uuid_utils
+
+from recollect import checks
+from recollect.errors import InvalidArgument, RunLost, UserRequired
+from recollect.history import History, HistoryLimits, select
+from recollect.message import PROMPT_ROLES, Message
+from recollect.port import Params, Row, Statement, Tx, writes
+from recollect.run import RunMetrics, RunStatus
+from recollect.store.rows import ANSWERED, no_session
+
+LEASE: Final = 30_000_000
+"""Microseconds for which a run holds its lease without a sign of life."""
+
+
+class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run under way, and the right to write to it."""
+
+    session_id: str
+    run_id: str
+    run_seq: int
+    token: int
+    """Whoever holds it may write; a run that was taken over has another."""
+    version: int
+    epoch: int
+    created_at: datetime
+    parent_run_id: str | None = None
+    history: History = History()
+    """What the model may be shown of the past."""
+    state: Mapping[str, str] = {}
+    """The session's state as JSON texts by key; empty unless it was asked for."""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What a step of a run left: the session's version, and when that was."""
+
+    version: int
+    at: datetime
+
+
+def new_id() -> str:
+    """A new id: UUIDv7, so that ids sort by the time of their making (RFC 9562)."""
+    return str(uuid_utils.uuid7())
+
+
+def new_token() -> int:
+    """A random number of 63 bits."""
+    return secrets.randbits(63)
+
+
+@writes
+async def begin_run(
+    tx: Tx,
+    session_id: str,
+    input: Sequence[Message],
+    *,
+    run_id: str | None = None,
+    user_id: str | None = None,
+    kind: str = "agent",
+    agent_id: str | None = None,
+    agent_name: str | None = None,
+    team_id: str | None = None,
+    parent_run_id: str | None = None,
+    model: str | None = None,
+    prompt: Message | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    state: Mapping[str, Any] | None = None,
+    history: HistoryLimits | None = None,
+    with_state: bool = False,
+    token: int | None = None,
+) -> OpenRun:
+    """Begin a run and store what was asked, making the session if there is none.
+
+    ``history`` asks for the past within limits, ``with_state`` for the session's state; ``state`` sets keys of it.
+
+    Raises:
+        InvalidArgument: something cannot be stored; nothing was written.
+        UserRequired: the session belongs to a user and none was named.
+        SessionNotFound: the session is another user's, or nobody's while a user was named.
+        Duplicate: the session has a run with this id already.
+    """
+    p: Params = {
+        "session_id": checks.identifier("session_id", session_id),
+        "run_id": new_id() if run_id is None else checks.identifier("run_id", run_id),
+        "user_id": checks.optional_identifier("user_id", user_id),
+        "kind": kind,
+        "agent_id": checks.optional_identifier("agent_id", agent_id),
+        "agent_name": agent_name,
+        "team_id": checks.optional_identifier("team_id", team_id),
+        "parent_run_id": checks.optional_identifier("parent_run_id", parent_run_id),
+        "top": int(parent_run_id is None),
+        "model": model,
+        "digest": None if prompt is None else digest(prompt),
+        "input": input_count(input),
+        "metadata": checks.json_text("metadata", dict(metadata)) if metadata else None,
+        "spoken": int(parent_run_id is None) * _spoken(input),
+        "chars": _chars(input),
+        "preview": next((checks.preview(said.text) for said in input if said.role == "user"), ""),
+        "epoch": new_token(),
+        "token": new_token() if token is None else token,
+        "lease": LEASE,
+    }
+    changes = checks.json_object("session_state", dict(state)) if state else {}
+    batch = [
+        (_BEGIN_HEADER, p),
+        (_BEGIN_RUN, p),
+        (_BEGIN_LEASE, p),
+        (_OTHERS_GONE, p),
+        *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(input)),
+    ]
+    if prompt is not None:
+        batch.append((_BEGIN_PROMPT, {**p, "body": prompt.to_json()}))
+    batch += [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in changes.items()]
+    past = None if history is None else _past(p, history)
+    wanted = [*([past] if past else []), *([(_STATE, p)] if with_state else [])]
+    gate, _, _, gone, *answers = await tx.execute(*batch, *wanted)
+    if not gate:
+        raise UserRequired(session_id) if user_id is None else no_session(session_id)
+    if gone:
+        await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
+        answers[len(batch) - 4 :] = await tx.execute(*wanted)
+    answers = answers[len(batch) - 4 :]
+    run_seq, version, epoch, completed, now = gate[0]
+    return OpenRun(
+        session_id=session_id,
+        run_id=p["run_id"],
+        run_seq=run_seq,
+        token=p["token"],
+        version=version,
+        epoch=epoch,
+        created_at=checks.from_micros(now),
+        parent_run_id=parent_run_id,
+        history=History() if history is None else _history(answers.pop(0), history, completed),
+        state=dict(answers[0]) if with_state else {},
+    )
+
+
+@writes
+async def append_messages(
+    tx: Tx,
+    run: OpenRun,
+    messages: Sequence[Message] = (),
+    *,
+    at: int | None = None,
+    state: Mapping[str, str | None] | None = None,
+) -> Commit:
+    """Store a step of a run, and prolong its lease.
+
+    ``at`` is the place of the first message in the run; None: after the last. ``state`` holds JSON texts by key, None
+    for a key that is gone.
+
+    Raises:
+        SessionNotFound: the session was deleted meanwhile; it is not brought back.
+        RunLost: the run was ended or taken over by somebody else.
+    """
+    p = _step(run, messages, at)
+    gate, *_ = await tx.execute(
+        (_APPEND_HEADER, p),
+        (_RENEW_LEASE, p),
+        (_APPEND_RUN, p),
+        *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
+        *_state_changes(p, state or {}),
+    )
+    return await _committed(tx, p, gate)
+
+
+@writes
+async def finish_run(
+    tx: Tx,
+    run: OpenRun,
+    messages: Sequence[Message] = (),
+    *,
+    at: int | None = None,
+    status: RunStatus = RunStatus.completed,
+    metrics: RunMetrics | None = None,
+    model: str | None = None,
+    error: str | None = None,
+    state: Mapping[str, str | None] | None = None,
+) -> Commit:
+    """Store the last step of a run together with how it ended.
+
+    Raises:
+        SessionNotFound: the session was deleted meanwhile; it is not brought back.
+        RunLost: the run was ended or taken over by somebody else.
+    """
+    took = metrics or RunMetrics()
+    p = _step(run, messages, at) | {
+        "status": str(status),
+        "completed": int(status is RunStatus.completed and run.parent_run_id is None),
+        "metrics": checks.encode(took).decode() if took != RunMetrics() else None,
+        "input_tokens": took.input_tokens,
+        "output_tokens": took.output_tokens,
+        "model": model,
+        "error": None if error is None else checks.clean_text(error)[0].replace("\x00", "\ufffd"),
+    }
+    gate, *_ = await tx.execute(
+        (_FINISH_HEADER, p),
+        (_FINISH_RUN, p),
+        *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
+        *_state_changes(p, state or {}),
+        (_END_LEASE, p),
+    )
+    return await _committed(tx, p, gate)
+
+
+def digest(prompt: Message) -> str:
+    """What a system message is known by in its session: 64 bits of its text, as hexadecimal digits."""
+    return hashlib.blake2b(prompt.to_json().encode(), digest_size=8).hexdigest()
+
+
+_OPEN = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
+
+_BEGIN_HEADER = """
+insert into recollect_sessions (
+    session_id, kind, agent_id, team_id, user_id, preview, next_seq, run_count, message_count, version, epoch,
+    created_at, updated_at
+) values (
+    :session_id, :kind, :agent_id, :team_id, :user_id, :preview, 2, :top, :spoken, 1, :epoch, :now, :now
+)
+on conflict (session_id) do update set
+    next_seq = recollect_sessions.next_seq + 1,
+    run_count = recollect_sessions.run_count + :top,
+    message_count = recollect_sessions.message_count + :spoken,
+    preview = case when recollect_sessions.preview = '' then excluded.preview else recollect_sessions.preview end,
+    version = recollect_sessions.version + 1,
+    updated_at = :now
+where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')
+returning next_seq - 1, version, epoch, completed_count, updated_at
+"""
+
+_BEGIN_RUN = f"""
+insert into recollect_runs (
+    session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, prompt, model, input,
+    metadata, chars, version, created_at
+)
+select
+    s.session_id, s.next_seq - 1, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :user_id, 'running',
+    :digest, :model, :input, :metadata, :chars, s.version, :now
+from recollect_sessions s where {_OPEN}
+"""
+
+_BEGIN_LEASE = f"""
+insert into recollect_leases (session_id, run_seq, owner, token, until)
+select s.session_id, s.next_seq - 1, :owner, :token, :now + :lease from recollect_sessions s where {_OPEN}
+"""
+
+_BEGIN_MESSAGE = f"""
+insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
+select s.session_id, s.next_seq - 1, :idx, :message_id, :role, :body from recollect_sessions s where {_OPEN}
+"""
+
+_BEGIN_PROMPT = f"""
+insert into recollect_prompts (session_id, digest, body)
+select s.session_id, :digest, :body from recollect_sessions s where {_OPEN}
+on conflict (session_id, digest) do nothing
+"""
+
+_OTHERS_GONE = """
+select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+"""
+
+_SETTLE = """
+update recollect_runs set
+    status = 'interrupted', finished_at = :now,
+    version = (select s.version from recollect_sessions s where s.session_id = :session_id)
+where session_id = :session_id and status = 'running' and run_seq in (
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+)
+"""
+
+_SETTLE_LEASES = """
+delete from recollect_leases where session_id = :session_id and run_seq in (
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+)
+"""
+
+_SET_VALUE_OF_MINE = f"""
+insert into recollect_values (session_id, kind, key, value)
+select s.session_id, 'state', :key, :value from recollect_sessions s where {_OPEN}
+on conflict (session_id, kind, key) do update set value = excluded.value
+"""
+
+_STATE = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
+
+_PAST = f"""
+with recent as materialized (
+    select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto
+    from (select r.run_seq, r.chars from {ANSWERED} order by r.run_seq desc limit :history_runs + 1) newest
+)
+select (select count(*) from recent), m.run_seq, m.role, m.body
+from recollect_messages m
+where m.session_id = :session_id and m.run_seq in (select run_seq from recent where upto <= :history_chars)
+order by m.run_seq, m.idx
+"""
+
+_HELD = """
+    exists (
+        select 1 from recollect_leases l
+        where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token
+    )
+"""
+
+_APPEND_HEADER = f"""
+update recollect_sessions set
+    version = version + 1,
+    message_count = message_count + :spoken,
+    updated_at = :now
+where session_id = :session_id and {_HELD}
+returning version, updated_at
+"""
+
+_FINISH_HEADER = f"""
+update recollect_sessions set
+    version = version + 1,
+    message_count = message_count + :spoken,
+    completed_count = completed_count + :completed,
+    input_tokens = input_tokens + :input_tokens,
+    output_tokens = output_tokens + :output_tokens,
+    updated_at = :now
+where session_id = :session_id and {_HELD}
+returning version, updated_at
+"""
+
+_RENEW_LEASE = """
+update recollect_leases set until = :now + :lease
+where session_id = :session_id and run_seq = :run_seq and token = :token
+"""
+
+_STEP_MESSAGE = """
+insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
+select
+    l.session_id, l.run_seq,
+    coalesce(cast(:at as integer), (
+        select coalesce(max(m.idx), -1) + 1 - :place from recollect_messages m
+        where m.session_id = :session_id and m.run_seq = :run_seq
+    )) + :place,
+    :message_id, :role, :body
+from recollect_leases l where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token
+"""
+
+_APPEND_RUN = f"""
+update recollect_runs set
+    chars = chars + :chars,
+    version = (select s.version from recollect_sessions s where s.session_id = :session_id)
+where session_id = :session_id and run_seq = :run_seq and {_HELD}
+"""
+
+_FINISH_RUN = f"""
+update recollect_runs set
+    chars = chars + :chars,
+    status = :status,
+    metrics = :metrics,
+    model = coalesce(:model, model),
+    error = :error,
+    finished_at = :now,
+    version = (select s.version from recollect_sessions s where s.session_id = :session_id)
+where session_id = :session_id and run_seq = :run_seq and {_HELD}
+"""
+
+_END_LEASE = """
+delete from recollect_leases where session_id = :session_id and run_seq = :run_seq and token = :token
+"""
+
+_SET_VALUE = f"""
+insert into recollect_values (session_id, kind, key, value)
+select :session_id, 'state', :key, :value where {_HELD}
+on conflict (session_id, kind, key) do update set value = excluded.value
+"""
+
+_DROP_VALUE = f"""
+delete from recollect_values where session_id = :session_id and kind = 'state' and key = :key and {_HELD}
+"""
+
+
+def _step(run: OpenRun, messages: Sequence[Message], at: int | None) -> Params:
+    return {
+        "session_id": run.session_id,
+        "run_seq": run.run_seq,
+        "token": run.token,
+        "lease": LEASE,
+        "spoken": int(run.parent_run_id is None) * _spoken(messages),
+        "chars": _chars(messages),
+        "at": at,
+    }
+
+
+def _message(sql: str, p: Params, place: int, message: Message) -> Statement:
+    return sql, {
+        **p,
+        "idx": place,
+        "place": place,
+        "message_id": message.id,
+        "role": message.role,
+        "body": message.to_json(),
+    }
+
+
+def _state_changes(p: Params, state: Mapping[str, str | None]) -> list[Statement]:
+    return [
+        (_DROP_VALUE, {**p, "key": key}) if text is None else (_SET_VALUE, {**p, "key": key, "value": text})
+        for key, text in state.items()
+    ]
+
+
+async def _committed(tx: Tx, p: Params, gate: Sequence[Row]) -> Commit:
+    if gate:
+        version, now = gate[0]
+        return Commit(version, checks.from_micros(now))
+    [there] = await tx.execute(("select 1 from recollect_sessions where session_id = :session_id", p))
+    if not there:
+        raise no_session(p["session_id"])
+    raise RunLost
+
+
+def _past(p: Params, limits: HistoryLimits) -> Statement:
+    return _PAST, {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
+
+
+def _history(found: Sequence[Row], limits: HistoryLimits, completed: int) -> History:
+    runs: dict[int, list[Message]] = {}
+    for _, run_seq, role, body in found:
+        runs.setdefault(run_seq, []).append(Message.stored(body, None, role))
+    candidates = found[0][0] if found else int(completed > 0)
+    return select(list(runs.values()), limits, older=candidates > len(runs))
+
+
+def input_count(messages: Sequence[Message]) -> int | None:
+    """How many messages are the input; None where it ends with the first answer, as a reader assumes.
+
+    Raises:
+        InvalidArgument: there is none, or the first is a system message.
+    """
+    if not messages:
+        raise InvalidArgument("input", "is empty; a run needs at least one message")
+    if messages[0].role in PROMPT_ROLES:
+        raise InvalidArgument("input", "begins with a system message; give it as prompt=")
+    return len(messages) if any(message.role in ("assistant", "tool") for message in messages) else None
+
+
+def _spoken(messages: Sequence[Message]) -> int:
+    return sum(message.role in ("user", "assistant") for message in messages)
+
+
+def _chars(messages: Sequence[Message]) -> int:
+    return sum(len(message.to_json()) for message in messages)
