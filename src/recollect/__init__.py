@@ -1,0 +1,187 @@
+"""Recollect: the session layer for AI agents.
+
+The names below are the public ones; each is imported when it is first used, so that ``import recollect`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recollect.agent import Agent
+    from recollect.conversation import Conversation
+    from recollect.db import open_db
+    from recollect.db.sqlite import SqliteDb
+    from recollect.errors import (
+        Conflict,
+        DatabaseBusy,
+        DatabaseError,
+        DatabaseFull,
+        DatabaseReadOnly,
+        DatabaseUnreachable,
+        ExtraMissing,
+        InvalidArgument,
+        ModelError,
+        NotADatabase,
+        NotFound,
+        RecollectError,
+        RunConflict,
+        RunFailed,
+        RunInProgress,
+        RunLost,
+        RunNotFound,
+        SchemaMismatch,
+        SessionConflict,
+        SessionIdMissing,
+        SessionNotFound,
+        StepLimit,
+        UserRequired,
+    )
+    from recollect.message import File, Image, Message, ToolCall, Usage
+    from recollect.models.echo import EchoModel
+    from recollect.run import (
+        RunEvent,
+        RunMetrics,
+        RunOutput,
+        RunOutputEvent,
+        RunStatus,
+        TeamRunOutput,
+        ToolExecution,
+    )
+    from recollect.session import (
+        AgentSession,
+        SessionHeader,
+        SessionMetrics,
+        SessionPage,
+        SessionSummary,
+        TeamSession,
+    )
+    from recollect.store import OpenRun, Store
+    from recollect.stream import AsyncRunStream, RunStream
+    from recollect.tools import RunContext, Tool
+
+_HOMES = {
+    "agent": ("Agent",),
+    "conversation": ("Conversation",),
+    "db": ("open_db",),
+    "db.sqlite": ("SqliteDb",),
+    "errors": (
+        "Conflict",
+        "DatabaseBusy",
+        "DatabaseError",
+        "DatabaseFull",
+        "DatabaseReadOnly",
+        "DatabaseUnreachable",
+        "ExtraMissing",
+        "InvalidArgument",
+        "ModelError",
+        "NotADatabase",
+        "NotFound",
+        "RecollectError",
+        "RunConflict",
+        "RunFailed",
+        "RunInProgress",
+        "RunLost",
+        "RunNotFound",
+        "SchemaMismatch",
+        "SessionConflict",
+        "SessionIdMissing",
+        "SessionNotFound",
+        "StepLimit",
+        "UserRequired",
+    ),
+    "message": ("File", "Image", "Message", "ToolCall", "Usage"),
+    "models.echo": ("EchoModel",),
+    "run": (
+        "RunEvent",
+        "RunMetrics",
+        "RunOutput",
+        "RunOutputEvent",
+        "RunStatus",
+        "TeamRunOutput",
+        "ToolExecution",
+    ),
+    "session": (
+        "AgentSession",
+        "SessionHeader",
+        "SessionMetrics",
+        "SessionPage",
+        "SessionSummary",
+        "TeamSession",
+    ),
+    "store": ("OpenRun", "Store"),
+    "stream": ("AsyncRunStream", "RunStream"),
+    "tools": ("RunContext", "Tool"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Agent",
+    "AgentSession",
+    "AsyncRunStream",
+    "Conflict",
+    "Conversation",
+    "DatabaseBusy",
+    "DatabaseError",
+    "DatabaseFull",
+    "DatabaseReadOnly",
+    "DatabaseUnreachable",
+    "EchoModel",
+    "ExtraMissing",
+    "File",
+    "Image",
+    "InvalidArgument",
+    "Message",
+    "ModelError",
+    "NotADatabase",
+    "NotFound",
+    "OpenRun",
+    "RecollectError",
+    "RunConflict",
+    "RunContext",
+    "RunEvent",
+    "RunFailed",
+    "RunInProgress",
+    "RunLost",
+    "RunMetrics",
+    "RunNotFound",
+    "RunOutput",
+    "RunOutputEvent",
+    "RunStatus",
+    "RunStream",
+    "SchemaMismatch",
+    "SessionConflict",
+    "SessionHeader",
+    "SessionIdMissing",
+    "SessionMetrics",
+    "SessionNotFound",
+    "SessionPage",
+    "SessionSummary",
+    "SqliteDb",
+    "StepLimit",
+    "Store",
+    "TeamRunOutput",
+    "TeamSession",
+    "Tool",
+    "ToolCall",
+    "ToolExecution",
+    "Usage",
+    "UserRequired",
+    "open_db",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

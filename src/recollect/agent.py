@@ -1,0 +1,411 @@
+"""An agent: a model with instructions, tools and a database, and runs in sessions.
+
+Configuration only: one agent serves all users and sessions of a process, from any thread or event loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import uuid
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Literal, NoReturn, Self, TextIO, overload
+
+import msgspec
+
+from recollect import checks
+from recollect.conversation import Conversation
+from recollect.errors import InvalidArgument
+from recollect.faces import LOOPS, THREADS
+from recollect.history import HistoryLimits
+from recollect.loop import Events, Plan, drain, run_events
+from recollect.message import File, Image, Message
+from recollect.models import open_model
+from recollect.port import Access, Model, World, drive
+from recollect.run import RunEvent, RunOutput
+from recollect.runtime import Runtime
+from recollect.store import Store, sessions
+from recollect.store.turns import new_id
+from recollect.stream import AsyncRunStream, RunStream
+from recollect.tools import RunContext, Tool, schema_of, toolbox
+
+Input = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
+Instructions = str | Sequence[str] | Callable[..., str]
+
+# Retries that name a user and a run but no session meet in this one.
+_RUNS = uuid.UUID("6f1f3b0a-2f0e-5d0b-9d2c-8d1f5a4c7e10")
+
+
+class Agent(Runtime):
+    """A model that converses in durable sessions.
+
+    Arguments:
+        model: an adapter such as ``OpenAIResponses(id="gpt-5.2")``, or its name, such as ``"openai:gpt-5.2"``.
+        id: what the agent is known by in the database; the slug of ``name`` unless given, else ``"agent"``.
+        instructions: the system message: text, lines, or a function that gives it (it may take ``run_context``).
+        tools: Python functions; their signatures and docstrings are what the model is told.
+        db: where sessions are kept; without one they are kept in memory and gone with the agent.
+        user_id, session_id: used where a call names none. Without ``session_id`` each run begins a session of its own.
+        session_state: keys that a session's state has unless it says otherwise.
+        metadata: attached to each run.
+        output_schema: a pydantic or msgspec type that answers are read as.
+        max_steps: model calls in one run before it is given up.
+        add_history_to_context: whether the model is shown the past of the session: the newest runs that were answered
+            or broken off, as many whole ones as the limits allow (``history_tokens``, by an estimate of four
+            characters a token; ``num_history_runs``, 50 unless given; ``num_history_messages``).
+        cache_session: accepted; reads are never stale in either case.
+
+    An agent does not change; `replace` makes another.
+    """
+
+    def __init__(
+        self,
+        model: Model | str,
+        *,
+        id: str | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        instructions: Instructions | None = None,
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        db: Store | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        output_schema: type[Any] | None = None,
+        max_steps: int = 20,
+        add_history_to_context: bool = True,
+        num_history_runs: int | None = None,
+        num_history_messages: int | None = None,
+        history_tokens: int | None = 8000,
+        cache_session: bool = False,
+    ) -> None:
+        given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        limits = HistoryLimits.checked(num_history_runs, history_tokens, num_history_messages)
+        box = toolbox(tools)
+        made = {
+            "model": open_model(model) if isinstance(model, str) else model,
+            "id": checks.identifier("id", id or _slug(name) or "agent"),
+            "db": _memory() if db is None else db,
+            "user_id": checks.optional_identifier("user_id", user_id),
+            "session_id": checks.optional_identifier("session_id", session_id),
+            "max_steps": checks.count("max_steps", max_steps, least=1),
+            "_state_texts": checks.json_object("session_state", dict(session_state or {})),
+            "_metadata_text": checks.json_text("metadata", dict(metadata or {})),
+            "_toolbox": box,
+            "_limits": limits if add_history_to_context else None,
+            "_with_state": bool(session_state) or any(tool.given for tool in box.values()) or callable(instructions),
+            "_given": given,
+        }
+        if output_schema is not None:
+            _check_schema(output_schema)
+        if not hasattr(made["model"], "ask"):
+            raise InvalidArgument(
+                "model", f"{model!r} is no model; use OpenAIResponses(id=...) or a name like 'openai:gpt-5.2'"
+            )
+        for key, value in (given | made).items():
+            object.__setattr__(self, key, value)
+
+    model: Model
+    id: str
+    name: str | None
+    description: str | None
+    instructions: Instructions | None
+    output_schema: type[Any] | None
+    max_steps: int
+    cache_session: bool
+    _toolbox: dict[str, Tool]
+    _limits: HistoryLimits | None
+    _with_state: bool
+    _state_texts: dict[str, str]
+    _metadata_text: str
+    _given: dict[str, Any]
+
+    def replace(self, **changes: Any) -> Self:
+        """An agent that differs in these arguments; it shares the database."""
+        return type(self)(**(self._given | {"db": self.db} | changes))
+
+    def conversation(self, session_id: str | None = None, user_id: str | None = None) -> Conversation:
+        """One session of this agent, to be talked in without naming it again; a new one unless named."""
+        own = session_id if session_id is not None else self.session_id
+        return Conversation(
+            self, own if own is not None else new_id(), user_id if user_id is not None else self.user_id
+        )
+
+    @overload
+    def run(
+        self,
+        input: Input,
+        *,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> RunOutput: ...
+    @overload
+    def run(
+        self,
+        input: Input,
+        *,
+        stream: Literal[True],
+        stream_events: bool = False,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> RunStream: ...
+    @overload
+    def run(
+        self,
+        input: Input,
+        *,
+        stream: bool = False,
+        stream_events: Literal[True],
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> RunStream: ...
+    def run(
+        self, input: Input, *, stream: bool = False, stream_events: bool = False, **given: Any
+    ) -> RunOutput | RunStream:
+        """Answer once.
+
+        The user's message is stored before the model is asked, each step as it happens, and the answer before it is
+        returned. Without a session the run begins a new one; its id is ``run.session_id``. With ``run_id`` a caller may
+        try again: a run that was completed is returned as it is stored, without asking the model.
+
+        ``stream=True`` gives an iterator of the events that carry the answer's text, ``stream_events=True`` of all.
+
+        Raises:
+            InvalidArgument: something cannot be accepted; nothing was written.
+            UserRequired: the session belongs to a user and none was named.
+            SessionNotFound: the session is another user's.
+            ModelError: the model failed; the stored run is at hand as ``error.run``.
+            StepLimit: the model called tools ``max_steps`` times; likewise.
+            DatabaseError: the run could not be stored.
+        """
+        events = self._events(input, THREADS, stream=stream or stream_events, **given)
+        return RunStream(events, every=stream_events) if stream or stream_events else drive(drain(events))
+
+    @overload
+    def arun(
+        self,
+        input: Input,
+        *,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, RunOutput]: ...
+    @overload
+    def arun(
+        self,
+        input: Input,
+        *,
+        stream: Literal[True],
+        stream_events: bool = False,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> AsyncRunStream: ...
+    @overload
+    def arun(
+        self,
+        input: Input,
+        *,
+        stream: bool = False,
+        stream_events: Literal[True],
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> AsyncRunStream: ...
+    def arun(
+        self, input: Input, *, stream: bool = False, stream_events: bool = False, **given: Any
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream:
+        """As `run`: to be awaited, or with ``stream=True`` to be iterated over with ``async for``."""
+        events = self._events(input, LOOPS, stream=stream or stream_events, **given)
+        return AsyncRunStream(events, every=stream_events) if stream or stream_events else drain(events)
+
+    def print_response(self, input: Input, *, stream: bool = True, file: TextIO | None = None, **given: Any) -> None:
+        """Answer once, showing question, tool calls and answer on the terminal or in the notebook."""
+        out = file or sys.stdout
+        if isinstance(input, str):
+            out.write(f"> {input}\n")
+        del stream
+        with self.run(input, stream_events=True, **given) as events:
+            for event in events:
+                out.write(_shown(event.event, event))
+                out.flush()
+        out.write("\n")
+
+    async def aprint_response(
+        self, input: Input, *, stream: bool = True, file: TextIO | None = None, **given: Any
+    ) -> None:
+        """As `print_response`."""
+        out = file or sys.stdout
+        if isinstance(input, str):
+            out.write(f"> {input}\n")
+        del stream
+        async with self.arun(input, stream_events=True, **given) as events:
+            async for event in events:
+                out.write(_shown(event.event, event))
+                out.flush()
+        out.write("\n")
+
+    async def _events(
+        self,
+        input: Input,
+        world: World,
+        *,
+        stream: bool,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Events:
+        access = Access(self.db, world)
+        user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
+        run = new_id() if run_id is None else checks.identifier("run_id", run_id)
+        session = self._session_of(session_id, user, run_id)
+        attached = checks.decode(self._metadata_text) | dict(metadata or {})
+        checks.json_text("metadata", attached)
+        plan = Plan(
+            model=self.model,
+            session_id=session,
+            run_id=run,
+            input=input_messages(input, images, files),
+            user_id=user,
+            agent_id=self.id,
+            agent_name=self.name,
+            prompt=await self._prompt(access, session, user, run, attached),
+            tools=self._toolbox,
+            answer=self.output_schema,
+            history=self._limits,
+            max_steps=self.max_steps,
+            state=dict(session_state or {}),
+            state_defaults={key: checks.decode(text) for key, text in self._state_texts.items()},
+            with_state=self._with_state or session_state is not None,
+            metadata=attached,
+            stream=stream,
+        )
+        events = run_events(plan, access)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+
+    def _session_of(self, given: str | None, user_id: str | None, run_id: str | None) -> str:
+        session_id = given if given is not None else self.session_id
+        if session_id is not None:
+            return checks.identifier("session_id", session_id)
+        return new_id() if run_id is None else str(uuid.uuid5(_RUNS, f"{user_id or ''}\n{run_id}"))
+
+    async def _prompt(
+        self, access: Access, session_id: str, user_id: str | None, run_id: str, metadata: dict[str, Any]
+    ) -> Message | None:
+        instructions = self.instructions
+        if callable(instructions):
+            context = RunContext(
+                run_id=run_id, session_id=session_id, user_id=user_id, agent_id=self.id, metadata=metadata
+            )
+            instructions = await self._called(instructions, access, context)
+        lines = [instructions] if isinstance(instructions, str) else list(instructions or ())
+        text = "\n".join(part for part in (self.description, *lines) if part)
+        return Message("system", text) if text else None
+
+    async def _called(self, instructions: Callable[..., str], access: Access, context: RunContext) -> str:
+        wanted = {"run_context", "session_state"} & inspect.signature(instructions).parameters.keys()
+        if wanted:
+            header = await access.do(sessions.get_header, context.session_id, context.user_id)
+            stored = {} if header is None else await access.do(sessions.get_values, context.session_id, "state")
+            defaults = {key: checks.decode(text) for key, text in self._state_texts.items()}
+            context.session_state = defaults | stored
+        given = {"run_context": context, "session_state": context.session_state}
+        said: str = await access.world.call(instructions, **{name: given[name] for name in wanted})
+        return said
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        msg = f"an Agent does not change; make another with agent.replace({name}=...)"
+        raise AttributeError(msg)
+
+    def __repr__(self) -> str:
+        return f"Agent({self.id}: {self.model.provider}:{self.model.id}, {self.db!r})"
+
+
+def input_messages(input: Input, images: Sequence[Image] = (), files: Sequence[File] = ()) -> tuple[Message, ...]:
+    """The messages that a run's input means; images and files go with the last one.
+
+    Raises:
+        InvalidArgument: it is empty, or of another type.
+    """
+    parts = [*(image.to_part() for image in images), *(file.to_part() for file in files)]
+    if isinstance(input, str):
+        return (Message("user", [{"type": "text", "text": input}, *parts] if parts else input),)
+    given: Any = [input] if isinstance(input, Message | Mapping) else input
+    if not isinstance(given, Sequence) or not given:
+        raise InvalidArgument("input", f"must be text, a Message or several, not {type(input).__name__}")
+    messages = [said if isinstance(said, Message) else _message(said) for said in given]
+    if parts:
+        messages.append(Message("user", parts))
+    return tuple(messages)
+
+
+def _message(given: Any) -> Message:
+    if isinstance(given, Mapping):
+        return Message.from_dict(given)
+    raise InvalidArgument("input", f"must hold messages, not {type(given).__name__}")
+
+
+def _slug(name: str | None) -> str:
+    return re.sub(r"[^\w]+", "-", (name or "").lower()).strip("-_")[: checks.MAX_ID]
+
+
+def _memory() -> Store:
+    from recollect.db.sqlite import SqliteDb
+
+    return SqliteDb()
+
+
+def _check_schema(kind: type[Any]) -> None:
+    try:
+        schema_of(kind)
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise InvalidArgument("output_schema", f"{kind!r} is no type that an answer can be read as: {error}") from error
+
+
+def _shown(what: RunEvent, event: Any) -> str:
+    if what is RunEvent.run_content:
+        return str(event.content)
+    if what is RunEvent.tool_call_completed:
+        return f"[{event.tool.tool_name}({event.tool.arguments}) -> {event.tool.result}]\n"
+    return ""

@@ -1,0 +1,315 @@
+"""What agents and teams do with sessions: each operation written once, over a `Call`.
+
+`recollect.runtime` offers them in two faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from recollect import checks
+from recollect.errors import InvalidArgument, SessionIdMissing, SessionNotFound
+from recollect.message import Message
+from recollect.port import Access
+from recollect.run import RunOutput, RunStatus
+from recollect.session import (
+    CHAT_SKIP_ROLES,
+    CHAT_SKIP_STATUSES,
+    AgentSession,
+    Filter,
+    SessionHeader,
+    SessionMetrics,
+    SessionPage,
+    TeamSession,
+)
+from recollect.store import changes, lists, sessions
+
+
+class Holder(Protocol):
+    """What has a session and a user of its own, for calls that name none."""
+
+    @property
+    def session_id(self) -> str | None: ...
+    @property
+    def user_id(self) -> str | None: ...
+
+
+class Call:
+    """A runtime, and the face in which one of its methods was called."""
+
+    __slots__ = ("_holder", "do")
+
+    def __init__(self, holder: Holder, access: Access) -> None:
+        self._holder = holder
+        self.do = access.do
+
+    def session_id(self, given: str | None, caller: str) -> str:
+        """The session that is meant.
+
+        Raises:
+            SessionIdMissing: none was named, and the runtime has none of its own.
+        """
+        session_id = given if given is not None else self._holder.session_id
+        if session_id is None:
+            raise SessionIdMissing(caller)
+        return checks.identifier("session_id", session_id)
+
+    def user_id(self, given: str | None) -> str | None:
+        """The user on whose behalf the call is made; None for trusted code."""
+        return checks.optional_identifier("user_id", given if given is not None else self._holder.user_id)
+
+
+async def get_session(
+    at: Call, session_id: str | None = None, user_id: str | None = None
+) -> AgentSession | TeamSession | None:
+    """The session with its whole history; None when there is none for this caller."""
+    found: AgentSession | TeamSession | None = await at.do(
+        sessions.get_session, at.session_id(session_id, "get_session"), at.user_id(user_id)
+    )
+    return found
+
+
+async def get_session_messages(
+    at: Call,
+    session_id: str | None = None,
+    last_n_runs: int | None = None,
+    limit: int | None = None,
+    skip_roles: Sequence[str] | None = None,
+    skip_statuses: Sequence[RunStatus] | None = None,
+    skip_history_messages: bool = True,  # noqa: FBT001, FBT002 - Agno's signature
+    *,
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    member_ids: Sequence[str] | None = None,
+    skip_member_messages: bool = True,
+    user_id: str | None = None,
+) -> list[Message]:
+    """The messages that `AgentSession.get_messages` would give, reading only the runs they are in.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    del skip_history_messages
+    wanted = Filter.checked(
+        agent_id=agent_id,
+        team_id=team_id,
+        member_ids=member_ids,
+        last_n_runs=last_n_runs,
+        limit=limit,
+        skip_roles=skip_roles,
+        skip_statuses=skip_statuses,
+        skip_member_messages=skip_member_messages,
+    )
+    return await _messages(at, session_id, wanted, user_id, "get_session_messages")
+
+
+async def get_chat_history(
+    at: Call, session_id: str | None = None, last_n_runs: int | None = None, *, user_id: str | None = None
+) -> list[Message]:
+    """What user and assistant said, oldest first, in every run that was not regenerated.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    wanted = Filter.checked(last_n_runs=last_n_runs, skip_roles=CHAT_SKIP_ROLES, skip_statuses=CHAT_SKIP_STATUSES)
+    return await _messages(at, session_id, wanted, user_id, "get_chat_history")
+
+
+async def _messages(
+    at: Call, session_id: str | None, wanted: Filter, user_id: str | None, caller: str
+) -> list[Message]:
+    found: list[Message] = await at.do(
+        sessions.get_messages, at.session_id(session_id, caller), wanted, at.user_id(user_id)
+    )
+    return found
+
+
+async def get_sessions(
+    at: Call,
+    user_id: str | None = None,
+    kind: Literal["agent", "team"] | None = None,
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    name: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Sequence[str] | None = None,
+    archived: bool | None = None,  # noqa: FBT001
+    pinned: bool | None = None,  # noqa: FBT001
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sort: lists.Sort = "updated_at",
+    limit: int = 20,
+    cursor: str | None = None,
+) -> SessionPage:
+    """A page of the database's sessions without their content, newest first; all agents' unless one is named.
+
+    Raises:
+        InvalidArgument: a filter, the limit (1-1000) or the cursor cannot be accepted.
+    """
+    page: SessionPage = await at.do(
+        lists.get_sessions,
+        at.user_id(user_id),
+        kind=kind,
+        agent_id=agent_id,
+        team_id=team_id,
+        name=name,
+        metadata=metadata,
+        tags=tags,
+        archived=archived,
+        pinned=pinned,
+        since=since,
+        until=until,
+        sort=sort,
+        limit=limit,
+        cursor=cursor,
+    )
+    return page
+
+
+async def get_run_output(
+    at: Call, run_id: str, session_id: str | None = None, user_id: str | None = None
+) -> RunOutput | None:
+    """One run with its messages; None when there is none for this caller."""
+    run: RunOutput | None = await at.do(
+        sessions.get_run, run_id, at.session_id(session_id, "get_run_output"), at.user_id(user_id)
+    )
+    return run
+
+
+async def get_last_run_output(
+    at: Call, session_id: str | None = None, *, user_id: str | None = None
+) -> RunOutput | None:
+    """The newest run of the session itself, not of its members; None when there is none.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    run: RunOutput | None = await at.do(
+        sessions.get_last_run, at.session_id(session_id, "get_last_run_output"), at.user_id(user_id)
+    )
+    return run
+
+
+async def get_session_state(at: Call, session_id: str | None = None, *, user_id: str | None = None) -> dict[str, Any]:
+    """The session's state, made afresh for each reader.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    state: dict[str, Any] = await at.do(
+        sessions.get_values, at.session_id(session_id, "get_session_state"), "state", at.user_id(user_id)
+    )
+    return state
+
+
+async def update_session_state(
+    at: Call,
+    session_state_updates: Mapping[str, Any],
+    session_id: str | None = None,
+    *,
+    user_id: str | None = None,
+) -> dict[str, Any]:
+    """Set top-level keys of the session's state, each as a whole; give the state as it then is.
+
+    Raises:
+        InvalidArgument: a value cannot be stored; nothing was written.
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "update_session_state")
+    state: dict[str, Any] = await at.do(
+        changes.update_values, session_id, "state", session_state_updates, at.user_id(user_id)
+    )
+    return state
+
+
+async def get_session_metrics(at: Call, session_id: str | None = None, *, user_id: str | None = None) -> SessionMetrics:
+    """What the session took in all.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    metrics: SessionMetrics = await at.do(
+        sessions.get_metrics, at.session_id(session_id, "get_session_metrics"), at.user_id(user_id)
+    )
+    return metrics
+
+
+async def get_session_name(at: Call, session_id: str | None = None, *, user_id: str | None = None) -> str:
+    """The session's name; "" while it has none.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "get_session_name")
+    header: SessionHeader | None = await at.do(sessions.get_header, session_id, at.user_id(user_id))
+    if header is None:
+        raise _missing(session_id)
+    return header.name
+
+
+async def set_session_name(
+    at: Call,
+    session_id: str | None = None,
+    autogenerate: bool = False,  # noqa: FBT001, FBT002 - Agno's signature
+    session_name: str | None = None,
+    *,
+    user_id: str | None = None,
+) -> AgentSession | TeamSession:
+    """Name the session; give it as it then is.
+
+    Raises:
+        InvalidArgument: the name has no visible character, or more than 200; or names are to be generated, which this
+            version does not do.
+        SessionNotFound: there is no such session for this caller.
+    """
+    if autogenerate:
+        raise InvalidArgument("autogenerate", "names are not generated in this version; pass session_name=...")
+    if session_name is None:
+        raise InvalidArgument("session_name", "no name was given; pass session_name=...")
+    session_id = at.session_id(session_id, "set_session_name")
+    await at.do(changes.set_session_name, session_id, session_name, at.user_id(user_id))
+    session: AgentSession | TeamSession | None = await at.do(sessions.get_session, session_id, at.user_id(user_id))
+    if session is None:
+        raise _missing(session_id)
+    return session
+
+
+async def save_session(at: Call, session: AgentSession | TeamSession) -> None:
+    """Store what was changed in a session since it was read: name, metadata, state, added runs.
+
+    Raises:
+        SessionConflict: somebody else changed it since; nothing was written.
+        SessionNotFound: it was deleted since, or is not this agent's user's.
+    """
+    user_id = at.user_id(None)
+    if user_id is not None and session.user_id != user_id:
+        raise _missing(session.session_id)
+    await at.do(changes.save_session, session)
+
+
+async def claim_session(at: Call, session_id: str, user_id: str) -> AgentSession | TeamSession:
+    """Give a session without an owner its owner, once; give it as it then is.
+
+    Raises:
+        SessionNotFound: there is no such session, or it is another user's.
+    """
+    await at.do(changes.claim_session, session_id, user_id)
+    session: AgentSession | TeamSession | None = await at.do(sessions.get_session, session_id, user_id)
+    if session is None:
+        raise _missing(session_id)
+    return session
+
+
+async def delete_session(at: Call, session_id: str, user_id: str | None = None) -> None:
+    """Delete the session with everything in it.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    await at.do(changes.delete_session, session_id, at.user_id(user_id))
+
+
+def _missing(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f"there is no session {session_id!r}")

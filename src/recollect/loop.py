@@ -1,0 +1,465 @@
+"""One run: begin, ask, call tools, append, finish. The only loop; not streaming is draining it.
+
+Each thing is committed before it is told: what was asked before the model sees it, each step before the next begins,
+the answer before ``RunCompleted``. Nothing is held across a ``yield``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from recollect import checks
+from recollect.errors import (
+    InvalidArgument,
+    ModelError,
+    RecollectError,
+    RunConflict,
+    RunFailed,
+    RunInProgress,
+    StepLimit,
+)
+from recollect.history import HistoryLimits
+from recollect.message import Message, ToolCall, Usage
+from recollect.port import Access, Delta, Duplicate, Model, ModelRequest, Reply
+from recollect.run import (
+    RunEvent,
+    RunMetrics,
+    RunOutput,
+    RunOutputEvent,
+    RunStatus,
+    TeamRunOutput,
+    ToolExecution,
+    execution,
+)
+from recollect.store.sessions import get_run
+from recollect.store.turns import OpenRun, append_messages, begin_run, finish_run, input_count, new_token
+from recollect.tools import RunContext, Tool, ToolResult, schema_of
+
+log = logging.getLogger("recollect")
+
+Events = AsyncGenerator[RunOutputEvent, None]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one run needs to know before it begins."""
+
+    model: Model
+    session_id: str
+    run_id: str
+    input: tuple[Message, ...]
+    user_id: str | None = None
+    kind: str = "agent"
+    agent_id: str | None = None
+    agent_name: str | None = None
+    team_id: str | None = None
+    parent_run_id: str | None = None
+    prompt: Message | None = None
+    tools: Mapping[str, Tool] = {}
+    answer: Any = None
+    """The type of the answer; None for text."""
+    history: HistoryLimits | None = None
+    """How much of the past the model is shown; None for nothing."""
+    max_steps: int = 20
+    state: Mapping[str, Any] = {}
+    """Keys of the session's state that this run sets."""
+    state_defaults: Mapping[str, Any] = {}
+    """Keys that are set where the session does not have them yet."""
+    with_state: bool = False
+    metadata: Mapping[str, Any] = {}
+    stream: bool = False
+
+
+async def run_events(plan: Plan, access: Access) -> Events:
+    """Run it, telling what happens; the last event carries the stored run.
+
+    Raises:
+        ModelError: the model failed; the run is stored with status ``error``.
+        StepLimit: the model went on calling tools; likewise.
+        RunInProgress: a run with this id is under way.
+        RecollectError: the run could not begin, or not be stored.
+    """
+    _check_tools(plan, access)
+    try:
+        turn = await _begin(plan, access)
+    except Duplicate:
+        async for event in _stored(plan, access):
+            yield event
+        return
+    try:
+        yield turn.event(RunEvent.run_started)
+        async with aclosing(_steps(turn)) as events:
+            async for event in events:
+                yield event
+    except RunFailed as error:
+        error.run = await turn.fail(str(error))
+        yield turn.event(RunEvent.run_error, run=error.run, error=str(error))
+        raise
+    except access.world.interrupts:
+        await turn.cancel()
+        raise
+    yield turn.event(RunEvent.run_completed, run=turn.output)
+
+
+async def drain(events: Events) -> RunOutput:
+    """Run it to the end; the stored run."""
+    run: RunOutput | None = None
+    async with aclosing(events):
+        async for event in events:
+            run = event.run or run
+    assert run is not None
+    return run
+
+
+async def _begin(plan: Plan, access: Access) -> Turn:
+    token = new_token()
+    began = time.perf_counter()
+    try:
+        opened = await access.do(
+            begin_run,
+            plan.session_id,
+            plan.input,
+            run_id=plan.run_id,
+            user_id=plan.user_id,
+            kind=plan.kind,
+            agent_id=plan.agent_id,
+            agent_name=plan.agent_name,
+            team_id=plan.team_id,
+            parent_run_id=plan.parent_run_id,
+            model=plan.model.id,
+            prompt=plan.prompt,
+            metadata=plan.metadata,
+            state=plan.state,
+            history=plan.history,
+            with_state=plan.with_state,
+            token=token,
+        )
+    except access.world.interrupts:
+        await _cancel_unknown(plan, access, token)
+        raise
+    return Turn(plan, access, opened, began)
+
+
+async def _cancel_unknown(plan: Plan, access: Access, token: int) -> None:
+    """Settle a run whose begin was interrupted, if it was committed after all."""
+    run = await access.do(get_run, plan.run_id, plan.session_id)
+    if run is None or run.run_seq is None or run.created_at is None:
+        return
+    opened = OpenRun(
+        session_id=plan.session_id,
+        run_id=plan.run_id,
+        run_seq=run.run_seq,
+        token=token,
+        version=0,
+        epoch=0,
+        created_at=run.created_at,
+        parent_run_id=plan.parent_run_id,
+    )
+    await Turn(plan, access, opened, time.perf_counter()).cancel()
+
+
+async def _stored(plan: Plan, access: Access) -> Events:
+    """Tell of a run that is there already: a caller that tries again gets the answer of the first attempt."""
+    run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
+    if run is None or run.status is RunStatus.running:
+        msg = f"run {plan.run_id!r} of session {plan.session_id!r} is under way; wait for it, or give another run_id"
+        raise RunInProgress(msg)
+    if run.status is not RunStatus.completed:
+        msg = f"run {plan.run_id!r} of session {plan.session_id!r} ended as {run.status}; give another run_id"
+        raise RunConflict(msg)
+    told: dict[str, Any] = {"run_id": run.run_id, "session_id": run.session_id, "agent_id": run.agent_id}
+    if isinstance(run.content, str):
+        yield RunOutputEvent(event=RunEvent.run_content, content=run.content, **told)
+    yield RunOutputEvent(event=RunEvent.run_completed, run=run, **told)
+
+
+async def _steps(turn: Turn) -> Events:
+    for _ in range(turn.plan.max_steps):
+        async with aclosing(turn.ask()) as pieces:
+            async for piece in pieces:
+                yield piece
+        reply = turn.take_reply()
+        if not reply.tool_calls:
+            await turn.complete(reply)
+            return
+        await turn.append(reply)
+        for call in reply.tool_calls:
+            yield turn.event(RunEvent.tool_call_started, tool=execution(call.id, call.name, call.arguments, None))
+        async with aclosing(turn.call_tools(reply.tool_calls)) as results:
+            async for done in results:
+                yield turn.event(RunEvent.tool_call_completed, tool=done)
+    msg = f"the model went on calling tools after max_steps={turn.plan.max_steps} answers; raise it or mend the tools"
+    raise StepLimit(msg)
+
+
+class Turn:
+    """A run while it is under way: what was said until now, and where the next thing goes."""
+
+    def __init__(self, plan: Plan, access: Access, opened: OpenRun, began: float) -> None:
+        self.plan = plan
+        self.output: RunOutput | None = None
+        """The run as it was stored in the end."""
+        self._access = access
+        self._opened = opened
+        self._began = began
+        self._said: dict[int, Message] = dict(enumerate(plan.input))
+        self._place = len(plan.input)
+        self._pieces: list[str] = []
+        self._reply: Reply | None = None
+        self._usage = Usage()
+        self._steps = 0
+        self._first_token: float | None = None
+        self._state = _State(opened.state, plan.state_defaults)
+        self._context = RunContext(
+            run_id=plan.run_id,
+            session_id=plan.session_id,
+            user_id=plan.user_id,
+            agent_id=plan.agent_id,
+            session_state=self._state.live,
+            metadata=dict(plan.metadata),
+        )
+
+    def event(self, what: RunEvent, **told: Any) -> RunOutputEvent:
+        """Something that happened in this run."""
+        plan = self.plan
+        return RunOutputEvent(
+            event=what,
+            run_id=plan.run_id,
+            session_id=plan.session_id,
+            agent_id=plan.agent_id,
+            parent_run_id=plan.parent_run_id,
+            **told,
+        )
+
+    async def ask(self) -> Events:
+        """Ask the model once more, telling the pieces of its answer; the whole of it is for `take_reply`.
+
+        Raises:
+            ModelError: the model failed to answer.
+        """
+        plan = self.plan
+        request = ModelRequest(
+            messages=self._shown(),
+            tools=[tool.spec for tool in plan.tools.values()],
+            output_schema=None if plan.answer is None else schema_of(plan.answer),
+            stream=plan.stream,
+        )
+        self._steps += 1
+        async with aclosing(self._answers(request)) as answers:
+            async for item in answers:
+                self._first_token = self._first_token or time.perf_counter() - self._began
+                if isinstance(item, Reply):
+                    self._reply = item
+                    continue
+                if item.reasoning:
+                    yield self.event(RunEvent.reasoning_content, reasoning_content=item.reasoning)
+                if item.content:
+                    self._pieces.append(item.content)
+                    yield self.event(RunEvent.run_content, content=item.content)
+        if self._reply is None:
+            msg = f"model {plan.model.id!r} ended its answer without saying anything"
+            raise ModelError(msg)
+        if not self._pieces and self._reply.message.text:
+            yield self.event(RunEvent.run_content, content=self._reply.message.text)
+
+    def take_reply(self) -> Message:
+        """The model's whole answer to the last `ask`."""
+        assert self._reply is not None
+        reply, self._reply = self._reply, None
+        self._pieces.clear()
+        self._usage += reply.usage
+        return reply.message
+
+    async def append(self, *messages: Message) -> None:
+        """Commit messages at the next places."""
+        await self._commit(self._place, messages)
+        self._place += len(messages)
+
+    async def call_tools(self, calls: tuple[ToolCall, ...]) -> AsyncGenerator[ToolExecution, None]:
+        """Call tools at the same time; commit each result as it arrives, at the place reserved for it."""
+        first = self._place
+        self._place += len(calls)
+        running = [self._call(first + number, call) for number, call in enumerate(calls)]
+        async with aclosing(self._access.world.merge(running)) as arrivals:
+            async for place, call, result in arrivals:
+                message = _tool_message(call, result)
+                await self._commit(place, (message,))
+                yield execution(call.id, call.name, call.arguments, message)
+
+    async def complete(self, answer: Message) -> None:
+        """Commit the answer and the end of the run together."""
+        await self._finish(RunStatus.completed, (answer,))
+
+    async def fail(self, problem: str) -> RunOutput:
+        """Store why there is no answer."""
+        return await self._finish(RunStatus.error, self._unfinished("error"), problem)
+
+    async def cancel(self) -> None:
+        """Store what was said until now. The caller is leaving: what goes wrong here is logged."""
+        if self.output is not None:
+            return
+        try:
+            await self._finish(RunStatus.cancelled, self._unfinished("cancelled"))
+        except RecollectError as error:
+            log.warning("run %s could not be stored as cancelled: %s", self.plan.run_id, error)
+
+    def _shown(self) -> list[Message]:
+        prompt = [] if self.plan.prompt is None else [self.plan.prompt]
+        return [*prompt, *self._opened.history.messages, *(self._said[place] for place in sorted(self._said))]
+
+    async def _answers(self, request: ModelRequest) -> AsyncGenerator[Delta | Reply, None]:
+        """What the model says, with whatever it raises as a ModelError."""
+        answers: AsyncIterator[Delta | Reply] = self.plan.model.ask(request, self._access.world)
+        try:
+            async for item in answers:
+                yield item
+        except RecollectError:
+            raise
+        except Exception as error:
+            msg = f"model {self.plan.model.id!r} failed: {type(error).__name__}: {error}"
+            raise ModelError(msg) from error
+        finally:
+            closing = getattr(answers, "aclose", None)
+            if closing is not None:
+                await closing()
+
+    async def _call(self, place: int, call: ToolCall) -> AsyncIterator[tuple[int, ToolCall, ToolResult]]:
+        tool = self.plan.tools.get(call.name)
+        if tool is None:
+            known = ", ".join(self.plan.tools) or "none"
+            yield place, call, ToolResult(f"there is no tool {call.name!r}; there are: {known}", error=True)
+        else:
+            yield place, call, await tool.call(self._access.world, call.arguments, self._context)
+
+    async def _commit(self, place: int, messages: tuple[Message, ...]) -> None:
+        changes = self._state.changes()
+        await self._access.do(append_messages, self._opened, messages, at=place, state=changes)
+        self._keep(place, messages)
+
+    async def _finish(self, status: RunStatus, messages: tuple[Message, ...], error: str | None = None) -> RunOutput:
+        metrics = self._metrics()
+        commit = await self._access.do(
+            finish_run,
+            self._opened,
+            messages,
+            at=self._place,
+            status=status,
+            metrics=metrics,
+            error=error,
+            state=self._state.changes(),
+        )
+        self._keep(self._place, messages)
+        self.output = self._output(status, metrics, error, commit.at)
+        return self.output
+
+    def _keep(self, place: int, messages: tuple[Message, ...]) -> None:
+        self._said.update(enumerate(messages, place))
+        self._state.stored()
+
+    def _unfinished(self, reason: str) -> tuple[Message, ...]:
+        said = checks.clean_text("".join(self._pieces))[0]
+        return (Message("assistant", said, finish_reason=reason),) if said else ()
+
+    def _metrics(self) -> RunMetrics:
+        usage, history = self._usage, self._opened.history
+        return RunMetrics(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            duration=round(time.perf_counter() - self._began, 6),
+            time_to_first_token=None if self._first_token is None else round(self._first_token, 6),
+            steps=self._steps,
+            history_runs=history.runs,
+            history_cut=history.cut,
+        )
+
+    def _output(self, status: RunStatus, metrics: RunMetrics, error: str | None, at: datetime) -> RunOutput:
+        plan = self.plan
+        said = [self._said[place].with_id(f"{plan.run_id}.{place}") for place in sorted(self._said)]
+        prompt = () if plan.prompt is None else (plan.prompt.with_id(f"{plan.run_id}.prompt"),)
+        run = (RunOutput if plan.team_id is None else TeamRunOutput)(
+            run_id=plan.run_id,
+            session_id=plan.session_id,
+            status=status,
+            user_id=plan.user_id,
+            agent_id=plan.agent_id,
+            agent_name=plan.agent_name,
+            team_id=plan.team_id,
+            parent_run_id=plan.parent_run_id,
+            model=plan.model.id,
+            messages=(*prompt, *said),
+            metrics=metrics,
+            error=error,
+            run_seq=self._opened.run_seq,
+            created_at=self._opened.created_at,
+            finished_at=at,
+            input_count=input_count(plan.input),
+            metadata_json=checks.encode(plan.metadata).decode() if plan.metadata else None,
+            state_json=checks.encode(self._state.live).decode() if plan.with_state else None,
+        )
+        if plan.answer is None or status is not RunStatus.completed:
+            return run
+        return msgspec.structs.replace(run, parsed=parse_answer(plan.answer, run.content))
+
+
+class _State:
+    """The session's state while a run may change it: each top-level key that changed is stored, and no other."""
+
+    def __init__(self, stored: Mapping[str, str], defaults: Mapping[str, Any]) -> None:
+        self._stored: dict[str, str | None] = dict(stored)
+        self._pending: dict[str, str | None] = {}
+        self.live: dict[str, Any] = dict(defaults) | {key: checks.decode(text) for key, text in stored.items()}
+
+    def changes(self) -> dict[str, str | None]:
+        """Texts of the keys that differ from what is stored, None for one that is gone."""
+        texts: dict[str, str | None] = {}
+        for key, value in list(self.live.items()):
+            try:
+                texts[key] = checks.json_object("session_state", {key: value})[key]
+            except InvalidArgument as refused:
+                log.warning("%s; the key keeps the value it had", refused)
+                texts[key] = self._stored.get(key)
+        gone: dict[str, str | None] = dict.fromkeys(self._stored.keys() - texts.keys())
+        changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
+        self._pending = gone | changed
+        return self._pending
+
+    def stored(self) -> None:
+        """The last changes are committed."""
+        self._stored |= {key: text for key, text in self._pending.items() if text is not None}
+        for key in [key for key, text in self._pending.items() if text is None]:
+            self._stored.pop(key, None)
+        self._pending = {}
+
+
+def parse_answer(kind: Any, text: Any) -> Any:
+    """The answer as an object of the type that was asked for; None where the text does not describe one."""
+    try:
+        if hasattr(kind, "model_validate_json"):
+            return kind.model_validate_json(text)
+        return msgspec.json.decode(text, type=kind)
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        log.warning("the answer is no %s: %s", getattr(kind, "__name__", kind), error)
+        return None
+
+
+def _tool_message(call: ToolCall, result: ToolResult) -> Message:
+    marks: dict[str, Any] = {"tool_call_error": True} if result.error else {}
+    if result.repaired:
+        marks["repaired"] = True
+    return Message("tool", result.text, tool_call_id=call.id, name=call.name, **marks)
+
+
+def _check_tools(plan: Plan, access: Access) -> None:
+    if access.world.waits:
+        return
+    waiting = [tool.name for tool in plan.tools.values() if tool.waits]
+    if waiting:
+        raise InvalidArgument("tools", f"{', '.join(waiting)} must be awaited; use arun(), or give plain functions")

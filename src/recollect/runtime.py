@@ -1,0 +1,95 @@
+"""What agents and teams have in common: a database, and every method that reads or changes the sessions in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Concatenate, Self
+
+from recollect import calls
+from recollect.calls import Call
+from recollect.faces import LOOPS, THREADS, blocking, waiting
+from recollect.port import Access, P, T, drive
+from recollect.session import SessionHeader
+from recollect.store import Store
+
+
+class Runtime:
+    """A database and the sessions in it, as agents and teams offer them.
+
+    Every method has a twin with ``a`` before its name, to be awaited. A method that needs a session takes the one
+    that is named, else the runtime's own ``session_id``. Given a ``user_id``, it sees that user's sessions only.
+    """
+
+    db: Store
+    session_id: str | None
+    user_id: str | None
+
+    def _blocking(
+        self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
+    ) -> T:
+        return drive(operation(Call(self, Access(self.db, THREADS)), *args, **kwargs))
+
+    async def _waiting(
+        self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
+    ) -> T:
+        return await operation(Call(self, Access(self.db, LOOPS)), *args, **kwargs)
+
+    get_session = blocking(calls.get_session)
+    aget_session = waiting(calls.get_session)
+    get_session_messages = blocking(calls.get_session_messages)
+    aget_session_messages = waiting(calls.get_session_messages)
+    get_chat_history = blocking(calls.get_chat_history)
+    aget_chat_history = waiting(calls.get_chat_history)
+    get_sessions = blocking(calls.get_sessions)
+    aget_sessions = waiting(calls.get_sessions)
+    get_run_output = blocking(calls.get_run_output)
+    aget_run_output = waiting(calls.get_run_output)
+    get_last_run_output = blocking(calls.get_last_run_output)
+    aget_last_run_output = waiting(calls.get_last_run_output)
+    get_session_state = blocking(calls.get_session_state)
+    aget_session_state = waiting(calls.get_session_state)
+    update_session_state = blocking(calls.update_session_state)
+    aupdate_session_state = waiting(calls.update_session_state)
+    get_session_metrics = blocking(calls.get_session_metrics)
+    aget_session_metrics = waiting(calls.get_session_metrics)
+    get_session_name = blocking(calls.get_session_name)
+    aget_session_name = waiting(calls.get_session_name)
+    set_session_name = blocking(calls.set_session_name)
+    aset_session_name = waiting(calls.set_session_name)
+    save_session = blocking(calls.save_session)
+    asave_session = waiting(calls.save_session)
+    claim_session = blocking(calls.claim_session)
+    aclaim_session = waiting(calls.claim_session)
+    delete_session = blocking(calls.delete_session)
+    adelete_session = waiting(calls.delete_session)
+
+    def iter_sessions(self, **filters: Any) -> Iterator[SessionHeader]:
+        """Every session that `get_sessions` would find, page after page."""
+        return self.db.iter_sessions(**self._scoped(filters))
+
+    def aiter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
+        """As `iter_sessions`, for ``async for``."""
+        return self.db.aiter_sessions(**self._scoped(filters))
+
+    def _scoped(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return filters if filters.get("user_id") is not None else filters | {"user_id": self.user_id}
+
+    def close(self) -> None:
+        """Let go of the database; the next use opens it again."""
+        self.db.close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        await self.db.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
