@@ -10,7 +10,7 @@ import re
 import sys
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Literal, NoReturn, Self, TextIO, overload
+from typing import Any, Literal, NoReturn, Self, TextIO, TypedDict, Unpack, overload
 
 import msgspec
 
@@ -23,7 +23,7 @@ from recollect.loop import Events, Plan, drain, run_events
 from recollect.message import File, Image, Message
 from recollect.models import open_model
 from recollect.port import Access, Model, World, drive
-from recollect.run import RunEvent, RunOutput
+from recollect.run import RunEvent, RunOutput, RunOutputEvent
 from recollect.runtime import Runtime
 from recollect.store import Store, sessions
 from recollect.store.turns import new_id
@@ -35,6 +35,23 @@ Instructions = str | Sequence[str] | Callable[..., str]
 
 # Retries that name a user and a run but no session meet in this one.
 _RUNS = uuid.UUID("6f1f3b0a-2f0e-5d0b-9d2c-8d1f5a4c7e10")
+
+
+class RunOptions(TypedDict, total=False):
+    """What may be said of one run, beside its input."""
+
+    user_id: str | None
+    """Who speaks; the agent's own user unless given."""
+    session_id: str | None
+    """Where it is said; the agent's own session unless given, else a new one."""
+    session_state: Mapping[str, Any] | None
+    """Keys of the session's state to set."""
+    run_id: str | None
+    """The caller's own id for the run: trying again with it does not run twice."""
+    images: Sequence[Image]
+    files: Sequence[File]
+    metadata: Mapping[str, Any] | None
+    """Attached to the run, beside the agent's own."""
 
 
 class Agent(Runtime):
@@ -86,13 +103,14 @@ class Agent(Runtime):
         box = toolbox(tools)
         made = {
             "model": open_model(model) if isinstance(model, str) else model,
+            "name": None if name is None else checks.name("name", name),
             "id": checks.identifier("id", id or _slug(name) or "agent"),
             "db": _memory() if db is None else db,
             "user_id": checks.optional_identifier("user_id", user_id),
             "session_id": checks.optional_identifier("session_id", session_id),
             "max_steps": checks.count("max_steps", max_steps, least=1),
-            "_state_texts": checks.json_object("session_state", dict(session_state or {})),
-            "_metadata_text": checks.json_text("metadata", dict(metadata or {})),
+            "_state_texts": checks.json_object("session_state", {} if session_state is None else session_state),
+            "_metadata_texts": checks.json_object("metadata", {} if metadata is None else metadata),
             "_toolbox": box,
             "_limits": limits if add_history_to_context else None,
             "_with_state": bool(session_state) or any(tool.given for tool in box.values()) or callable(instructions),
@@ -119,7 +137,7 @@ class Agent(Runtime):
     _limits: HistoryLimits | None
     _with_state: bool
     _state_texts: dict[str, str]
-    _metadata_text: str
+    _metadata_texts: dict[str, str]
     _given: dict[str, Any]
 
     def replace(self, **changes: Any) -> Self:
@@ -140,13 +158,7 @@ class Agent(Runtime):
         *,
         stream: Literal[False] = False,
         stream_events: Literal[False] = False,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        session_state: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
-        images: Sequence[Image] = (),
-        files: Sequence[File] = (),
-        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunOutput: ...
     @overload
     def run(
@@ -155,13 +167,7 @@ class Agent(Runtime):
         *,
         stream: Literal[True],
         stream_events: bool = False,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        session_state: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
-        images: Sequence[Image] = (),
-        files: Sequence[File] = (),
-        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunStream: ...
     @overload
     def run(
@@ -170,16 +176,10 @@ class Agent(Runtime):
         *,
         stream: bool = False,
         stream_events: Literal[True],
-        user_id: str | None = None,
-        session_id: str | None = None,
-        session_state: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
-        images: Sequence[Image] = (),
-        files: Sequence[File] = (),
-        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunStream: ...
     def run(
-        self, input: Input, *, stream: bool = False, stream_events: bool = False, **given: Any
+        self, input: Input, *, stream: bool = False, stream_events: bool = False, **options: Unpack[RunOptions]
     ) -> RunOutput | RunStream:
         """Answer once.
 
@@ -197,7 +197,7 @@ class Agent(Runtime):
             StepLimit: the model called tools ``max_steps`` times; likewise.
             DatabaseError: the run could not be stored.
         """
-        events = self._events(input, THREADS, stream=stream or stream_events, **given)
+        events = self._events(input, THREADS, stream=stream or stream_events, **options)
         return RunStream(events, every=stream_events) if stream or stream_events else drive(drain(events))
 
     @overload
@@ -207,13 +207,7 @@ class Agent(Runtime):
         *,
         stream: Literal[False] = False,
         stream_events: Literal[False] = False,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        session_state: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
-        images: Sequence[Image] = (),
-        files: Sequence[File] = (),
-        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
     ) -> Coroutine[Any, Any, RunOutput]: ...
     @overload
     def arun(
@@ -222,13 +216,7 @@ class Agent(Runtime):
         *,
         stream: Literal[True],
         stream_events: bool = False,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        session_state: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
-        images: Sequence[Image] = (),
-        files: Sequence[File] = (),
-        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
     ) -> AsyncRunStream: ...
     @overload
     def arun(
@@ -237,46 +225,37 @@ class Agent(Runtime):
         *,
         stream: bool = False,
         stream_events: Literal[True],
-        user_id: str | None = None,
-        session_id: str | None = None,
-        session_state: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
-        images: Sequence[Image] = (),
-        files: Sequence[File] = (),
-        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
     ) -> AsyncRunStream: ...
     def arun(
-        self, input: Input, *, stream: bool = False, stream_events: bool = False, **given: Any
+        self, input: Input, *, stream: bool = False, stream_events: bool = False, **options: Unpack[RunOptions]
     ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream:
         """As `run`: to be awaited, or with ``stream=True`` to be iterated over with ``async for``."""
-        events = self._events(input, LOOPS, stream=stream or stream_events, **given)
+        events = self._events(input, LOOPS, stream=stream or stream_events, **options)
         return AsyncRunStream(events, every=stream_events) if stream or stream_events else drain(events)
 
-    def print_response(self, input: Input, *, stream: bool = True, file: TextIO | None = None, **given: Any) -> None:
-        """Answer once, showing question, tool calls and answer on the terminal or in the notebook."""
-        out = file or sys.stdout
-        if isinstance(input, str):
-            out.write(f"> {input}\n")
-        del stream
-        with self.run(input, stream_events=True, **given) as events:
+    def print_response(
+        self, input: Input, *, stream: bool = True, file: TextIO | None = None, **options: Unpack[RunOptions]
+    ) -> None:
+        """Answer once, showing question, tool calls and answer in the terminal or notebook.
+
+        ``stream=False`` shows the answer when it is whole.
+        """
+        screen = _Screen(file or sys.stdout, input, stream=stream)
+        with self.run(input, stream_events=True, **options) as events:
             for event in events:
-                out.write(_shown(event.event, event))
-                out.flush()
-        out.write("\n")
+                screen.show(event)
+        screen.end()
 
     async def aprint_response(
-        self, input: Input, *, stream: bool = True, file: TextIO | None = None, **given: Any
+        self, input: Input, *, stream: bool = True, file: TextIO | None = None, **options: Unpack[RunOptions]
     ) -> None:
         """As `print_response`."""
-        out = file or sys.stdout
-        if isinstance(input, str):
-            out.write(f"> {input}\n")
-        del stream
-        async with self.arun(input, stream_events=True, **given) as events:
+        screen = _Screen(file or sys.stdout, input, stream=stream)
+        async with self.arun(input, stream_events=True, **options) as events:
             async for event in events:
-                out.write(_shown(event.event, event))
-                out.flush()
-        out.write("\n")
+                screen.show(event)
+        screen.end()
 
     async def _events(
         self,
@@ -296,8 +275,10 @@ class Agent(Runtime):
         user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
         run = new_id() if run_id is None else checks.identifier("run_id", run_id)
         session = self._session_of(session_id, user, run_id)
-        attached = checks.decode(self._metadata_text) | dict(metadata or {})
-        checks.json_text("metadata", attached)
+        attached = {key: checks.decode(text) for key, text in self._metadata_texts.items()}
+        if metadata is not None:
+            checks.json_object("metadata", metadata)
+            attached.update(metadata)
         plan = Plan(
             model=self.model,
             session_id=session,
@@ -403,9 +384,29 @@ def _check_schema(kind: type[Any]) -> None:
         raise InvalidArgument("output_schema", f"{kind!r} is no type that an answer can be read as: {error}") from error
 
 
-def _shown(what: RunEvent, event: Any) -> str:
-    if what is RunEvent.run_content:
-        return str(event.content)
-    if what is RunEvent.tool_call_completed:
-        return f"[{event.tool.tool_name}({event.tool.arguments}) -> {event.tool.result}]\n"
-    return ""
+class _Screen:
+    """A run as plain text, shown as it happens or all at once."""
+
+    def __init__(self, out: TextIO, input: Input, *, stream: bool) -> None:
+        self._out = out
+        self._stream = stream
+        self._held: list[str] = []
+        if isinstance(input, str):
+            self._write(f"> {input}\n")
+
+    def show(self, event: RunOutputEvent) -> None:
+        if event.event is RunEvent.run_content and event.content is not None:
+            self._write(event.content)
+        elif event.event is RunEvent.tool_call_completed and event.tool is not None:
+            self._write(f"[{event.tool.tool_name}({event.tool.arguments}) -> {event.tool.result}]\n")
+
+    def end(self) -> None:
+        self._stream = True
+        self._write("\n")
+
+    def _write(self, text: str) -> None:
+        self._held.append(text)
+        if self._stream:
+            self._out.write("".join(self._held))
+            self._out.flush()
+            self._held.clear()

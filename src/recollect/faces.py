@@ -185,7 +185,7 @@ class Loops:
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         if inspect.iscoroutinefunction(function):
             return await function(*args, **kwargs)
-        value = await asyncio.to_thread(function, *args, **kwargs)
+        value = await _in_thread(lambda: function(*args, **kwargs))
         return await value if inspect.isawaitable(value) else value
 
     async def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
@@ -205,6 +205,22 @@ class Loops:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Work in a thread of its own. A daemon: when the caller leaves, what still runs must not hold up the loop's end."""
+    job = Job(work, asyncio.get_running_loop())
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            job.value = context.run(work)
+        except BaseException as error:  # noqa: BLE001 - carried over to the task that waits, and raised there
+            job.error = error
+        _settle([job])
+
+    threading.Thread(target=run, name="recollect-tool", daemon=True).start()
+    return job.future
 
 
 async def _apump(stream: AsyncIterator[T], arrived: asyncio.Queue[tuple[str, Any]]) -> None:

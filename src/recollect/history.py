@@ -1,7 +1,7 @@
 """Which messages of the past the model sees. Pure: data in, data out.
 
-The store hands over the newest runs, already cut by stored size; here the cut is made exact, tool exchanges are kept
-whole, and what an interruption left open is answered, so that every provider accepts the conversation.
+The store hands over the newest whole runs that fit, cut by their stored size; here tool exchanges are made whole and
+what an interruption left open is answered, so that every provider accepts the conversation.
 """
 
 from __future__ import annotations
@@ -70,23 +70,17 @@ def estimate_tokens(messages: Iterable[Message]) -> int:
     return sum(len(message.to_json()) for message in messages) // CHARS_PER_TOKEN
 
 
-def select(runs: Sequence[Sequence[Message]], limits: HistoryLimits, *, older: bool = False) -> History:
-    """Choose from the newest runs (oldest first, each without its system message) as many as the limits allow.
+def select(messages: Sequence[Message], runs: int, limits: HistoryLimits, *, older: bool = False) -> History:
+    """The past as the model is shown it: tool exchanges whole, and no more messages than the limit.
 
-    ``older`` says that runs before these exist.
+    ``messages`` are those of the newest ``runs`` runs that fit the other limits, oldest first, without system
+    messages; ``older`` says that runs before these exist.
     """
-    chosen: list[Sequence[Message]] = []
-    room = limits.chars
-    for run in reversed(runs[-limits.runs :] if limits.runs else ()):
-        room -= sum([len(message.to_json()) for message in run])
-        if room < 0:
-            break
-        chosen.append(run)
-    messages = repair([message for run in reversed(chosen) for message in run])
-    cut = older or len(chosen) < len(runs)
+    if any(message.role == "tool" or message.has_tool_calls for message in messages):
+        messages = repair(messages)
     if limits.messages is None or len(messages) <= limits.messages:
-        return History(tuple(messages), len(chosen), cut)
-    return History(tuple(_newest(messages, limits.messages)), len(chosen), cut=True)
+        return History(tuple(messages), runs, older)
+    return History(tuple(_newest(messages, limits.messages)), runs, cut=True)
 
 
 def repair(messages: Sequence[Message]) -> list[Message]:
@@ -112,7 +106,7 @@ def _unknown_outcomes(open_calls: dict[str, str]) -> list[Message]:
     ]
 
 
-def _newest(messages: list[Message], count: int) -> list[Message]:
-    newest = messages[-count:] if count else []
+def _newest(messages: Sequence[Message], count: int) -> Sequence[Message]:
+    newest = messages[-count:] if count else ()
     lead = next((place for place, message in enumerate(newest) if message.role != "tool"), len(newest))
     return newest[lead:]

@@ -236,9 +236,14 @@ class Message:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        if '"tool_calls"' not in self._text:  # most messages: spares them the decoding
+        if not self.has_tool_calls:
             return ()
         return tuple(call.plain() for call in self._look().tool_calls or ())
+
+    @property
+    def has_tool_calls(self) -> bool:
+        """False where there is no tool call for sure, without decoding the message; True where there may be some."""
+        return '"tool_calls"' in self._text
 
     @property
     def tool_call_id(self) -> str | None:

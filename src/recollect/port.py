@@ -22,6 +22,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
+from recollect.errors import RunConflict
 from recollect.message import Message, Usage
 
 T = TypeVar("T")
@@ -67,8 +68,8 @@ class Tx(Protocol):
         ...
 
 
-class Duplicate(Exception):
-    """A row with this key is there already."""
+class Duplicate(RunConflict):
+    """The session has a run with this id already."""
 
 
 class Mode(Enum):

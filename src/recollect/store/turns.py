@@ -299,9 +299,11 @@ _STATE = "select key, value from recollect_values where session_id = :session_id
 _PAST = f"""
 with recent as materialized (
     select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto
-    from (select r.run_seq, r.chars from {ANSWERED} order by r.run_seq desc limit :history_runs + 1) newest
+    from (select r.run_seq, r.chars from {ANSWERED} order by r.run_seq desc limit :history_runs) newest
 )
-select (select count(*) from recent), m.run_seq, m.role, m.body
+select
+    (select count(*) from (select 1 from {ANSWERED} order by r.run_seq desc limit :history_runs + 1) candidates),
+    m.run_seq, m.role, m.body
 from recollect_messages m
 where m.session_id = :session_id and m.run_seq in (select run_seq from recent where upto <= :history_chars)
 order by m.run_seq, m.idx
@@ -431,11 +433,10 @@ def _past(p: Params, limits: HistoryLimits) -> Statement:
 
 
 def _history(found: Sequence[Row], limits: HistoryLimits, completed: int) -> History:
-    runs: dict[int, list[Message]] = {}
-    for _, run_seq, role, body in found:
-        runs.setdefault(run_seq, []).append(Message.stored(body, None, role))
+    runs = len({row[1] for row in found})
     candidates = found[0][0] if found else int(completed > 0)
-    return select(list(runs.values()), limits, older=candidates > len(runs))
+    messages = [Message.stored(body, None, role) for _, _, role, body in found]
+    return select(messages, runs, limits, older=candidates > runs)
 
 
 def input_count(messages: Sequence[Message]) -> int | None:

@@ -1,0 +1,101 @@
+"""What the tests of agents share: both faces under one set of names, and models that do as they are told."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from recollect import Agent, Message, RunOutputEvent, Usage
+from recollect.port import Delta, ModelRequest, Reply, World
+
+
+class Sync:
+    """An agent whose every method is awaited, and answered by the sync one."""
+
+    waits = False
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return getattr(self.agent, method)(*args, **kwargs)
+
+        return call
+
+    async def events(self, *args: Any, **kwargs: Any) -> AsyncIterator[RunOutputEvent]:
+        with self.agent.run(*args, **kwargs) as stream:
+            for event in stream:
+                yield event
+
+
+class Async:
+    """An agent whose every method is awaited, and answered by its ``a`` twin."""
+
+    waits = True
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        twin: Callable[..., Any] = getattr(self.agent, f"a{method}")
+        assert inspect.iscoroutinefunction(twin) or method == "run"
+        return twin
+
+    async def events(self, *args: Any, **kwargs: Any) -> AsyncIterator[RunOutputEvent]:
+        async with self.agent.arun(*args, **kwargs) as stream:
+            async for event in stream:
+                yield event
+
+
+FACES = {"sync": Sync, "async": Async}
+
+
+class ScriptedModel:
+    """Says what it was given, one answer a call: text, a message, an exception to raise, or deltas and then one of these."""
+
+    id = "scripted"
+    provider = "test"
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.requests: list[ModelRequest] = []
+
+    async def ask(self, request: ModelRequest, world: World) -> AsyncIterator[Delta | Reply]:
+        self.requests.append(request)
+        for part in _parts(self.answers.pop(0)):
+            if isinstance(part, BaseException):
+                raise part
+            if isinstance(part, float):
+                await world.call(time.sleep, part)
+            else:
+                yield part
+
+    def seen(self, number: int = -1) -> list[tuple[str, str]]:
+        """What the model was shown in one of its calls."""
+        return [(message.role, message.text) for message in self.requests[number].messages]
+
+
+def _parts(answer: Any) -> list[Any]:
+    given = answer if isinstance(answer, list) else [answer]
+    return [_part(part) for part in given]
+
+
+def _part(part: Any) -> Any:
+    if isinstance(part, str):
+        return Reply(Message("assistant", part), Usage(input_tokens=10, output_tokens=5))
+    return Reply(part, Usage(input_tokens=10, output_tokens=5)) if isinstance(part, Message) else part
+
+
+def calls(*wanted: tuple[str, str]) -> Message:
+    """An assistant message that calls tools, given as (name, arguments)."""
+    return Message(
+        "assistant",
+        None,
+        tool_calls=[
+            {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for number, (name, arguments) in enumerate(wanted)
+        ],
+    )

@@ -1,0 +1,19 @@
+"""Every test of an agent runs through both faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agent_kit import FACES
+
+from recollect import Agent, SqliteDb
+
+
+@pytest.fixture(params=FACES)
+def bound(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Make an agent on a database of this test's own, seen through one face."""
+    with SqliteDb(tmp_path / "agent.db", durability="normal") as db:
+        yield lambda model, **options: FACES[request.param](Agent(model, **({"db": db} | options)))
