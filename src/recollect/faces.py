@@ -208,7 +208,7 @@ class Loops:
 
 
 def _in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
-    """Work in a thread of its own. A daemon: when the caller leaves, what still runs must not hold up the loop's end."""
+    """Work in a thread of its own: a daemon, so that what still runs does not hold up the end of the loop."""
     job = Job(work, asyncio.get_running_loop())
     context = contextvars.copy_context()
 

@@ -97,9 +97,9 @@ async def run_events(plan: Plan, access: Access) -> Events:
         async with aclosing(_steps(turn)) as events:
             async for event in events:
                 yield event
-    except RunFailed as error:
-        error.run = await turn.fail(str(error))
-        yield turn.event(RunEvent.run_error, run=error.run, error=str(error))
+    except RecollectError as error:
+        run = await turn.fail(error)
+        yield turn.event(RunEvent.run_error, run=run, error=str(error))
         raise
     except access.world.interrupts:
         await turn.cancel()
@@ -296,18 +296,25 @@ class Turn:
         """Commit the answer and the end of the run together."""
         await self._finish(RunStatus.completed, (answer,))
 
-    async def fail(self, problem: str) -> RunOutput:
-        """Store why there is no answer."""
-        return await self._finish(RunStatus.error, self._unfinished("error"), problem)
+    async def fail(self, error: RecollectError) -> RunOutput | None:
+        """Store why there is no answer, and tell the error of it."""
+        run = await self._end(RunStatus.error, str(error))
+        if isinstance(error, RunFailed):
+            error.run = run
+        return run
 
     async def cancel(self) -> None:
-        """Store what was said until now. The caller is leaving: what goes wrong here is logged."""
-        if self.output is not None:
-            return
-        try:
-            await self._finish(RunStatus.cancelled, self._unfinished("cancelled"))
-        except RecollectError as error:
-            log.warning("run %s could not be stored as cancelled: %s", self.plan.run_id, error)
+        """Store what was said until now."""
+        await self._end(RunStatus.cancelled)
+
+    async def _end(self, status: RunStatus, problem: str | None = None) -> RunOutput | None:
+        """End without an answer. Something else is being raised: what goes wrong here is logged."""
+        if self.output is None:
+            try:
+                await self._finish(status, self._unfinished(str(status)), problem)
+            except RecollectError as error:
+                log.warning("run %s could not be stored as %s: %s", self.plan.run_id, status, error)
+        return self.output
 
     def _shown(self) -> list[Message]:
         prompt = [] if self.plan.prompt is None else [self.plan.prompt]

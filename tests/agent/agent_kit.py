@@ -54,7 +54,7 @@ FACES = {"sync": Sync, "async": Async}
 
 
 class ScriptedModel:
-    """Says what it was given, one answer a call: text, a message, an exception to raise, or deltas and then one of these."""
+    """Says what it was given, one answer a call: text, a message, an exception, or deltas and then one of these."""
 
     id = "scripted"
     provider = "test"

@@ -171,10 +171,14 @@ async def test_a_failing_model_leaves_the_run_and_raises(bound: Any) -> None:
 
 async def test_a_failing_stream_tells_of_it_and_then_raises(bound: Any) -> None:
     agent = bound(ScriptedModel(ModelError("quota")))
-    told = []
-    with pytest.raises(ModelError):
+    told: list[Any] = []
+
+    async def listen() -> None:
         async for event in agent.events("Hi", session_id="s", stream_events=True):
-            told.append(event)
+            told.append(event)  # noqa: PERF401 - what was told before the failure is kept
+
+    with pytest.raises(ModelError):
+        await listen()
     assert [event.event for event in told] == [RunEvent.run_started, RunEvent.run_error]
     assert told[-1].run is not None
     assert told[-1].run.status is RunStatus.error

@@ -1,0 +1,56 @@
+"""What type checkers infer of the two faces: read by mypy and pyright, never run."""
+
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, assert_type
+
+from recollect import (
+    Agent,
+    AgentSession,
+    AsyncRunStream,
+    EchoModel,
+    Message,
+    RunOutput,
+    RunStream,
+    SessionHeader,
+    SessionPage,
+    SqliteDb,
+    TeamSession,
+)
+
+agent = Agent(model=EchoModel(), db=SqliteDb())
+
+assert_type(agent.run("Hi"), RunOutput)
+assert_type(agent.run("Hi", session_id="s", user_id="u"), RunOutput)
+assert_type(agent.run("Hi", stream=True), RunStream)
+assert_type(agent.run("Hi", stream_events=True), RunStream)
+assert_type(agent.arun("Hi"), Coroutine[Any, Any, RunOutput])
+assert_type(agent.arun("Hi", stream=True), AsyncRunStream)
+assert_type(agent.arun("Hi", stream=True, stream_events=True), AsyncRunStream)
+
+assert_type(agent.get_session("s"), AgentSession | TeamSession | None)
+assert_type(agent.get_session_messages("s", last_n_runs=3), list[Message])
+assert_type(agent.get_chat_history(session_id="s"), list[Message])
+assert_type(agent.get_sessions(user_id="u"), SessionPage)
+assert_type(agent.iter_sessions(), Iterator[SessionHeader])
+assert_type(agent.aiter_sessions(), AsyncIterator[SessionHeader])
+assert_type(agent.get_session_name("s"), str)
+assert_type(agent.set_session_name("s", session_name="Name"), AgentSession | TeamSession)
+assert_type(agent.get_session_state("s"), dict[str, Any])
+
+chat = agent.conversation()
+assert_type(chat.run("Hi"), RunOutput)
+assert_type(chat.run("Hi", stream=True), RunStream)
+assert_type(chat.name, str)
+
+
+async def awaited(db: SqliteDb) -> None:
+    assert_type(await agent.arun("Hi"), RunOutput)
+    assert_type(await agent.aget_session("s"), AgentSession | TeamSession | None)
+    assert_type(await agent.aget_chat_history("s"), list[Message])
+    assert_type(await agent.aget_session_name("s"), str)
+    assert_type(await db.aget_header("s", user_id="u"), SessionHeader | None)
+    assert_type(db.get_header("s"), SessionHeader | None)
+    assert_type(db.get_sessions(user_id="u", limit=10), SessionPage)
+    async with agent.arun("Hi", stream=True) as stream:
+        async for event in stream:
+            assert_type(event.content, str | None)
