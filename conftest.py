@@ -1,4 +1,7 @@
-"""The Python blocks of the README and of docs/ are tests: a page runs in an empty folder, top to bottom."""
+"""The Python blocks of the README and of docs/ are tests: a page runs in an empty folder, top to bottom.
+
+Where a block asks OpenAI, it reaches a server on this machine that speaks the same API.
+"""
 
 import os
 import tempfile
@@ -10,8 +13,13 @@ from sybil import Sybil
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
+from recollect.testing import ResponsesServer
+
 
 def _enter_empty_folder(namespace: dict[str, Any]) -> None:
+    namespace["_server"] = ResponsesServer()
+    namespace["_environment"] = dict(os.environ)
+    os.environ.update(namespace["_server"].__enter__().environment())
     namespace["_left"] = Path.cwd()
     namespace["_folder"] = tempfile.TemporaryDirectory()
     os.chdir(namespace["_folder"].name)
@@ -19,7 +27,13 @@ def _enter_empty_folder(namespace: dict[str, Any]) -> None:
 
 def _leave_folder(namespace: dict[str, Any]) -> None:
     os.chdir(namespace["_left"])
+    for name in ("agent", "db"):
+        if name in namespace:
+            namespace[name].close()
     namespace["_folder"].cleanup()
+    namespace["_server"].__exit__(None, None, None)
+    os.environ.clear()
+    os.environ.update(namespace["_environment"])
 
 
 pytest_collect_file = Sybil(

@@ -9,7 +9,8 @@ import math
 import re
 import textwrap
 import unicodedata
-from collections.abc import ItemsView, Iterable
+from collections.abc import ItemsView, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
 import msgspec
@@ -73,15 +74,64 @@ def json_text(argument: str, value: object) -> str:
         _check_json(value, 0)
     except _Refused as refused:
         raise refused.at(argument) from None
-    return encode(value).decode()
+    try:
+        return encode(value).decode()
+    except (TypeError, RecursionError) as error:  # a subclass of a JSON type that is none itself
+        raise InvalidArgument(argument, str(error)) from error
 
 
 def json_object(argument: str, value: object) -> dict[str, str]:
-    """Accept a dictionary whose top-level values are each given back as JSON text."""
-    if not isinstance(value, dict):
+    """Accept a mapping whose top-level values are each given back as JSON text; None for an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
         raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__} ({_short(value)})")
-    json_text(argument, value)
+    json_text(argument, dict(value))
     return {key: encode(item).decode() for key, item in value.items()}
+
+
+def json_texts(argument: str, value: object) -> dict[str, str | None]:
+    """Accept a mapping of JSON texts, or None for a key that is gone, as they are given to `json_object`."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__} ({_short(value)})")
+    for key, item in value.items():
+        text(argument, key)
+        if item is not None:
+            _json(f"{argument}[{key!r}]", item)
+    return dict(value)
+
+
+def _json(argument: str, value: object) -> None:
+    try:
+        decode(text(argument, value))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidArgument(argument, f"is no JSON text: {error}") from error
+
+
+def texts(argument: str, value: object) -> tuple[str, ...]:
+    """Accept a sequence of texts, or None for an empty one."""
+    if value is None:
+        return ()
+    if isinstance(value, str) or not isinstance(value, Sequence | AbstractSet):
+        raise InvalidArgument(argument, f"must be a sequence of texts, not {_short(value)}")
+    return tuple(text(argument, item) for item in value)
+
+
+def one_of(argument: str, value: object, known: Iterable[str]) -> str:
+    """Accept one of the known words."""
+    words = list(known)
+    if not isinstance(value, str) or value not in words:
+        raise InvalidArgument(argument, f"{_short(value)} is not one of {', '.join(words)}")
+    return value
+
+
+def flag(argument: str, value: object) -> bool:
+    """Accept True or False."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(argument, f"must be True or False, not {_short(value)}")
+    return value
 
 
 def moment(argument: str, value: object) -> int:
@@ -91,13 +141,12 @@ def moment(argument: str, value: object) -> int:
     return micros(value)
 
 
-def count(argument: str, value: object, *, least: int = 0, most: int | None = None) -> int:
+def count(argument: str, value: object, *, least: int = 0, most: int = 1 << 53) -> int:
     """Accept a whole number within bounds."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidArgument(argument, f"must be a whole number, not {_short(value)}")
-    if value < least or (most is not None and value > most):
-        bound = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise InvalidArgument(argument, f"must be {bound}, not {value}")
+    if not least <= value <= most:
+        raise InvalidArgument(argument, f"must be from {least} to {most}, not {value}")
     return value
 
 
@@ -106,6 +155,13 @@ def clean_text(value: str) -> tuple[str, bool]:
     if value.isascii() or not _SURROGATE.search(value):
         return value, False
     return _SURROGATE.sub("\ufffd", value), True
+
+
+def problem(argument: str, value: object) -> str:
+    """Accept what went wrong, as text that a plain text column can hold."""
+    if not isinstance(value, str):
+        raise InvalidArgument(argument, f"must be text, not {type(value).__name__} ({_short(value)})")
+    return clean_text(value)[0].replace("\x00", "\ufffd")
 
 
 def preview(value: str, length: int = 120) -> str:

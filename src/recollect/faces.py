@@ -25,8 +25,11 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from recollect.errors import DatabaseBusy
 from recollect.port import Database, Operation, drive
 
 T = TypeVar("T")
@@ -303,6 +306,46 @@ class FairLock:
             return True
 
 
+class Gate:
+    """Many may be inside at once; whoever shuts it waits until all have left, and keeps others out."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._is_shut = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            while self._is_shut:
+                self._changed.wait()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            if self._is_shut:
+                self._changed.notify_all()
+
+    @contextmanager
+    def shut(self, timeout: float) -> Iterator[None]:
+        """Keep others out.
+
+        Raises:
+            DatabaseBusy: somebody was still inside after ``timeout`` seconds.
+        """
+        with self._changed:
+            self._is_shut = True
+            left = self._changed.wait_for(lambda: self._inside == 0, timeout)
+        try:
+            if not left:
+                raise DatabaseBusy(f"a read went on for more than {timeout:g} s")
+            yield
+        finally:
+            with self._changed:
+                self._is_shut = False
+                self._changed.notify_all()
+
+
 class Job:
     """A piece of work for a `Worker`, and the future of the one who waits for it."""
 
@@ -402,33 +445,51 @@ def _settle_here(done: Sequence[Job]) -> None:
 
 
 async def finished(future: asyncio.Future[T]) -> T:
-    """Wait until the future is done even when cancelled meanwhile; the cancellation goes on at the next await."""
-    reasons: list[tuple[Any, ...]] = []
+    """Wait until the future is done even when cancelled meanwhile; only then is the cancellation raised."""
+    cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
             await asyncio.wait([future])
-        except asyncio.CancelledError as cancelled:
-            reasons.append(cancelled.args)
-    task = asyncio.current_task()
-    if task is not None:
-        for reason in reasons:
-            task.uncancel()
-            task.cancel(*reason)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        future.exception()  # looked at: nobody else will, and asyncio would complain of that
+        raise cancelled
     return future.result()
 
 
-_forkable: weakref.WeakSet[Any] = weakref.WeakSet()
+class Forkable(Protocol):
+    """What must not be carried across a fork."""
+
+    def before_fork(self) -> None:
+        """Let go of it, and hold others off until after the fork."""
+
+    def after_fork(self, *, child: bool) -> None:
+        """Let others in again."""
 
 
-def forget_after_fork(holder: Any) -> None:
-    """Have ``holder.after_fork()`` called in each child process: what it holds belongs to the parent."""
+def let_go_at_fork(holder: Forkable) -> None:
+    """Have the holder let go of what it has whenever the process forks."""
     _forkable.add(holder)
 
 
-def _after_fork_in_child() -> None:
-    for holder in list(_forkable):
-        holder.after_fork()
+def _before_fork() -> None:
+    _forking.extend(_forkable)
+    for holder in _forking:
+        holder.before_fork()
 
+
+def _after_fork(*, child: bool) -> None:
+    while _forking:
+        _forking.pop().after_fork(child=child)
+
+
+_forkable: weakref.WeakSet[Any] = weakref.WeakSet()
+_forking: list[Any] = []
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=partial(_after_fork, child=False),
+        after_in_child=partial(_after_fork, child=True),
+    )

@@ -23,11 +23,12 @@ from recollect.errors import (
     RunConflict,
     RunFailed,
     RunInProgress,
+    RunLost,
     StepLimit,
 )
 from recollect.history import HistoryLimits
 from recollect.message import Message, ToolCall, Usage
-from recollect.port import Access, Delta, Duplicate, Model, ModelRequest, Reply
+from recollect.port import Access, Delta, Model, ModelRequest, Reply
 from recollect.run import (
     RunEvent,
     RunMetrics,
@@ -88,7 +89,7 @@ async def run_events(plan: Plan, access: Access) -> Events:
     _check_tools(plan, access)
     try:
         turn = await _begin(plan, access)
-    except Duplicate:
+    except RunConflict:
         async for event in _stored(plan, access):
             yield event
         return
@@ -312,6 +313,8 @@ class Turn:
         if self.output is None:
             try:
                 await self._finish(status, self._unfinished(str(status)), problem)
+            except RunLost:
+                log.debug("run %s had ended before it could be stored as %s", self.plan.run_id, status)
             except RecollectError as error:
                 log.warning("run %s could not be stored as %s: %s", self.plan.run_id, status, error)
         return self.output

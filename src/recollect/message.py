@@ -185,6 +185,8 @@ class Message:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Message:
         """The message that a dictionary in the Chat Completions form describes; a key ``id`` is a key like others."""
+        if not isinstance(data, Mapping):
+            raise InvalidArgument("message", f"must be a dictionary, not {type(data).__name__}")
         return cls.from_json(checks.json_text("message", dict(data)))
 
     @classmethod
@@ -194,6 +196,8 @@ class Message:
         Raises:
             InvalidArgument: the text is not JSON, or not a message.
         """
+        if not isinstance(text, str | bytes):
+            raise InvalidArgument("message", f"must be JSON text, not {type(text).__name__}")
         try:
             message = cls.stored(text if isinstance(text, str) else text.decode(), id, "")
             checks.decode(text)
@@ -359,6 +363,20 @@ _set_text = Message.__dict__["_text"].__set__
 _set_view = Message.__dict__["_view"].__set__
 _set_id = Message.__dict__["id"].__set__
 _set_role = Message.__dict__["role"].__set__
+
+
+def messages_of(argument: str, value: object) -> tuple[Message, ...]:
+    """Accept a sequence of messages.
+
+    Raises:
+        InvalidArgument: it is something else, or holds something else.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidArgument(argument, f"must be a sequence of Message, not {type(value).__name__}")
+    for item in value:
+        if not isinstance(item, Message):
+            raise InvalidArgument(argument, f"must hold Message only, not {type(item).__name__}")
+    return tuple(value)
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,6 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
-from recollect.errors import RunConflict
 from recollect.message import Message, Usage
 
 T = TypeVar("T")
@@ -68,8 +67,8 @@ class Tx(Protocol):
         ...
 
 
-class Duplicate(RunConflict):
-    """The session has a run with this id already."""
+class Duplicate(Exception):
+    """A row with this key is there already; whoever runs the statement knows what that means."""
 
 
 class Mode(Enum):

@@ -372,13 +372,24 @@ class AgentSession:
         """What differs from what was read, for `save_session`."""
         return Changes(
             name=self.name if self.name != self.header.name else None,
-            values={kind: self._changed(kind) for kind in self._opened},
+            values={kind: self._changed(kind) for kind in ("metadata", "state", "summary")},
             runs=tuple(self._upserted.values()),
         )
 
+    def whole(self) -> Changes:
+        """All of it, for `upsert_session`."""
+        values = {kind: dict(self._texts(kind)) for kind in ("metadata", "state", "summary")}
+        return Changes(name=self.name or None, values=values, runs=tuple(self._runs))
+
+    def _texts(self, kind: str) -> Mapping[str, str]:
+        if kind == "summary":
+            return {} if self.summary is None else {"summary": checks.encode(self.summary).decode()}
+        if kind not in self._opened:
+            return self._values.get(kind, {})
+        return checks.json_object("session_state" if kind == "state" else kind, self._opened[kind])
+
     def _changed(self, kind: str) -> dict[str, str | None]:
-        before = self._values.get(kind, {})
-        after = checks.json_object({"state": "session_state"}.get(kind, kind), self._opened[kind])
+        before, after = self._values.get(kind, {}), self._texts(kind)
         gone: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
         return gone | {key: text for key, text in after.items() if before.get(key) != text}
 
@@ -405,7 +416,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader changed in a session: only this is written back."""
 
     name: str | None = None
-    values: Mapping[str, Mapping[str, str | None]] = {}
+    values: Mapping[str, Mapping[str, Any]] = {}
     """By kind and key: the new JSON text, or None for a key that is gone."""
     runs: tuple[RunOutput, ...] = ()
 

@@ -23,7 +23,7 @@ assert_type(agent.run("Hi"), RunOutput)
 assert_type(agent.run("Hi", session_id="s", user_id="u"), RunOutput)
 assert_type(agent.run("Hi", stream=True), RunStream)
 assert_type(agent.run("Hi", stream_events=True), RunStream)
-assert_type(agent.arun("Hi"), Coroutine[Any, Any, RunOutput])
+_ = assert_type(agent.arun("Hi"), Coroutine[Any, Any, RunOutput])
 assert_type(agent.arun("Hi", stream=True), AsyncRunStream)
 assert_type(agent.arun("Hi", stream=True, stream_events=True), AsyncRunStream)
 

@@ -7,6 +7,7 @@ operation is one hop to the writer's thread, and the writes that wait there toge
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import re
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeVar
 
@@ -29,12 +30,14 @@ from recollect.errors import (
     InvalidArgument,
     NotADatabase,
 )
-from recollect.faces import FairLock, Job, Worker, finished, forget_after_fork
+from recollect.faces import FairLock, Gate, Job, Worker, finished, let_go_at_fork
 from recollect.port import Clock, Duplicate, Mode, Operation, P, Row, Statement, drive, mode_of
 from recollect.store import Store
 from recollect.store.lists import fold
 
 T = TypeVar("T")
+
+log = logging.getLogger("recollect")
 
 READERS: Final = 4
 """Idle reading connections kept, and threads that read for event loops."""
@@ -53,6 +56,8 @@ _CODES: Final[dict[int, type[DatabaseError]]] = {
     sqlite3.SQLITE_NOTADB: NotADatabase,
     sqlite3.SQLITE_CORRUPT: NotADatabase,
 }
+
+_TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 
 _ADVICE: Final[dict[type[DatabaseError], str]] = {
     DatabaseBusy: "stayed locked by another connection for {timeout:g} s. Let the other end, or raise timeout=",
@@ -87,6 +92,8 @@ class SqliteTx:
                 params.update(self._given)
                 found.append(execute(_DIALECT.get(sql) or _dialect(sql), params).fetchall())
         except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode not in _TAKEN:
+                raise
             raise Duplicate(str(error)) from error
         return found
 
@@ -128,7 +135,7 @@ class SqliteDb(Store):
         self._writer: sqlite3.Connection | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._begin_process()
-        forget_after_fork(self)
+        let_go_at_fork(self)
 
     @property
     def address(self) -> str:
@@ -140,8 +147,9 @@ class SqliteDb(Store):
         work = _bound(operation, args, kwargs)
         mode = mode_of(operation)
         if mode is Mode.write or self.db_file is None:
-            with self._writing() as connection:
-                value: T = self._run(connection, work, mode)
+            deadline = self._deadline()
+            with self._writing(deadline) as connection:
+                value: T = self._run(connection, work, mode, deadline)
         else:
             value = self._read(work, mode)
         return value
@@ -163,38 +171,61 @@ class SqliteDb(Store):
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
-        with self._locked():
-            for connection in (*self._readers, *((self._writer,) if self._writer else ())):
-                connection.close()
-            self._readers.clear()
-            self._writer = None
+        with self._locked(self._deadline()), self._gate.shut(self.timeout):
+            self._let_go(memory=True)
 
     async def aclose(self) -> None:
         """As `close`, without holding up the event loop."""
         await asyncio.to_thread(self.close)
 
-    def after_fork(self) -> None:
-        """In a child process: leave the parent's connections alone; closing them here would release its locks."""
-        _inherited.extend(self._readers)
-        if self._writer is not None and self.db_file is not None:
-            _inherited.append(self._writer)
-            self._writer = None
-        self._begin_process()
+    def before_fork(self) -> None:
+        """Close the file before the process forks.
+
+        SQLite keeps its own account of the locks a process holds. A child would inherit that account, but not the
+        locks: it would write without them. https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_file_across_a_fork_
+        """
+        self._shut = ExitStack()
+        try:
+            self._shut.enter_context(self._locked(self._deadline()))
+            self._shut.enter_context(self._gate.shut(self.timeout))
+        except DatabaseBusy as error:
+            log.warning("the process forks while it works on %s: %s", self.address, error)
+        else:
+            self._let_go(memory=False)
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on: the parent where it was, the child with locks and threads of its own."""
+        if child:
+            self._begin_process()
+        else:
+            self._shut.close()
 
     def _begin_process(self) -> None:
-        """What each process has of its own; memory is the exception, its child has a copy."""
+        """What each process has of its own. A database in memory is the exception: a child has a copy."""
         self._lock = FairLock()
+        self._gate = Gate()
+        self._shut = ExitStack()
         self._readers: list[sqlite3.Connection] = []
         self._worker = Worker(self._write_batch, "recollect-writer")
         self._executor = None
 
-    def _run(self, connection: sqlite3.Connection, work: Callable[..., Any], mode: Mode) -> Any:
+    def _let_go(self, *, memory: bool) -> None:
+        while self._readers:
+            self._readers.pop().close()
+        if self._writer is not None and (memory or self.db_file is not None):
+            self._writer.close()
+            self._writer = None
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.timeout
+
+    def _run(self, connection: sqlite3.Connection, work: Callable[..., Any], mode: Mode, deadline: float = 0.0) -> Any:
         """One operation, with its begin and its commit."""
         tx = SqliteTx(connection, self._clock.now())
         try:
             if mode is Mode.look:
                 return drive(work(tx))
-            self._begin(connection, mode)
+            self._begin(connection, mode, deadline)
             value = drive(work(tx))
             connection.execute("commit")
         except sqlite3.Error as error:
@@ -205,7 +236,7 @@ class SqliteDb(Store):
             raise
         return value
 
-    def _begin(self, connection: sqlite3.Connection, mode: Mode) -> None:
+    def _begin(self, connection: sqlite3.Connection, mode: Mode, deadline: float) -> None:
         """Begin; wait for other processes in short random naps, so that none of many writers starves."""
         if mode is not Mode.write or self.db_file is None:
             connection.execute("begin")
@@ -217,7 +248,6 @@ class SqliteDb(Store):
                 raise
         else:
             return
-        deadline = time.monotonic() + self.timeout
         while True:
             time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
             try:
@@ -230,24 +260,25 @@ class SqliteDb(Store):
 
     def _write_batch(self, batch: Sequence[Job]) -> None:
         """Run the jobs of event loops: together in one transaction, or each alone when that one is undone."""
+        deadline = self._deadline()
         try:
-            with self._writing() as connection:
-                if len(batch) == 1 or not self._write_together(connection, batch):
+            with self._writing(deadline) as connection:
+                if len(batch) == 1 or not self._write_together(connection, batch, deadline):
                     for job in batch:
-                        self._write_alone(connection, job)
+                        self._write_alone(connection, job, deadline)
         except BaseException as error:  # noqa: BLE001 - carried over to those who wait, and raised there
             for job in batch:
                 job.error = job.error or error
 
-    def _write_alone(self, connection: sqlite3.Connection, job: Job) -> None:
+    def _write_alone(self, connection: sqlite3.Connection, job: Job, deadline: float) -> None:
         try:
-            job.value = self._run(connection, job.work, Mode.write)
+            job.value = self._run(connection, job.work, Mode.write, deadline)
         except BaseException as error:  # noqa: BLE001 - carried over to the one who waits, and raised there
             job.error = error
 
-    def _write_together(self, connection: sqlite3.Connection, batch: Sequence[Job]) -> bool:
+    def _write_together(self, connection: sqlite3.Connection, batch: Sequence[Job], deadline: float) -> bool:
         try:
-            self._begin(connection, Mode.write)
+            self._begin(connection, Mode.write, deadline)
             for job in batch:
                 connection.execute("savepoint one")
                 self._write_within(connection, job)
@@ -279,12 +310,12 @@ class SqliteDb(Store):
         return self._executor
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, deadline: float) -> Iterator[None]:
         if self._lock.held_here():
             msg = f"{self.address} is in use by this very thread; an operation was begun inside another one"
             raise DatabaseBusy(msg)
-        if not self._lock.acquire(self.timeout + 1):
-            msg = f"{self.address} is in use by other threads; it was tried for {self.timeout + 1:g} s"
+        if not self._lock.acquire(max(0.0, deadline - time.monotonic())):
+            msg = f"{self.address} stayed in use by other threads for {self.timeout:g} s"
             raise DatabaseBusy(msg)
         try:
             yield
@@ -292,26 +323,27 @@ class SqliteDb(Store):
             self._lock.release()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._locked():
+    def _writing(self, deadline: float) -> Iterator[sqlite3.Connection]:
+        with self._locked(deadline):
             yield self._writer or self._open_writer()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         if self._writer is None:
-            with self._writing():
+            with self._writing(self._deadline()):
                 pass  # the schema is there from here on
-        try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
-            yield connection
-        finally:
-            if len(self._readers) < READERS:
-                self._readers.append(connection)
-            else:
-                connection.close()
+        with self._gate:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                yield connection
+            finally:
+                if len(self._readers) < READERS:
+                    self._readers.append(connection)
+                else:
+                    connection.close()
 
     def _open_writer(self) -> sqlite3.Connection:
         connection = self._connect()
@@ -369,9 +401,6 @@ class SqliteDb(Store):
         advice = _ADVICE[kind].format(timeout=self.timeout)
         msg = f"{self.address} {advice} ({error})"
         raise kind(msg) from error
-
-
-_inherited: list[sqlite3.Connection] = []
 
 
 def _bound(operation: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[SqliteTx], Any]:

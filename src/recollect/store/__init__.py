@@ -88,6 +88,8 @@ class Store(ABC):
     aget_metrics = waiting(sessions.get_metrics)
     get_sessions = blocking(lists.get_sessions)
     aget_sessions = waiting(lists.get_sessions)
+    find_sessions_by_prefix = blocking(lists.find_sessions_by_prefix)
+    afind_sessions_by_prefix = waiting(lists.find_sessions_by_prefix)
     iter_sessions = iterating(lists.iter_sessions)
     aiter_sessions = aiterating(lists.iter_sessions)
     set_session_name = blocking(changes.set_session_name)

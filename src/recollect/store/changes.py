@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, SessionConflict
+from recollect.message import messages_of
 from recollect.port import Access, Params, Statement, Tx, writes
 from recollect.run import FINISHED, RunMetrics, RunOutput, RunStatus
 from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
@@ -18,8 +21,6 @@ from recollect.store.lists import get_sessions
 from recollect.store.rows import HEADER, MINE
 from recollect.store.sessions import get_header, get_snapshot
 from recollect.store.turns import digest, new_id, new_token
-
-KINDS: Final = ("state", "metadata", "summary", "tag")
 
 
 @writes
@@ -43,7 +44,10 @@ async def create_session(
     """
     p = _new(new_id() if session_id is None else session_id, user_id, kind, agent_id, team_id)
     p |= _named(name)
-    values = {"metadata": _texts("metadata", metadata), "state": _texts("session_state", session_state)}
+    values = {
+        "metadata": checks.json_object("metadata", metadata),
+        "state": checks.json_object("session_state", session_state),
+    }
     [made] = await tx.execute((_CREATE, p))
     if not made:
         msg = f"there is a session {p['session_id']!r} already"
@@ -78,8 +82,8 @@ async def update_values(
         InvalidArgument: a value cannot be stored; nothing was written.
         SessionNotFound: there is no such session for this caller.
     """
-    p = _mine(session_id, user_id) | {"kind": kind}
-    texts = checks.json_object(_ARGUMENT.get(kind, kind), dict(changes))
+    p = _mine(session_id, user_id) | {"kind": checks.one_of("kind", kind, ("state", "metadata", "tag"))}
+    texts = checks.json_object(_ARGUMENT.get(kind, kind), changes)
     changed, *_, found = await tx.execute((_TOUCH, p), *_set_values(p, {kind: texts}), (_VALUES_OF, p))
     rows.visible(changed, session_id)
     return {key: checks.decode(text) for key, text in found}
@@ -93,9 +97,9 @@ async def save_session(tx: Tx, session: AgentSession | TeamSession) -> SessionHe
         SessionConflict: the session was changed since it was read; nothing was written.
         SessionNotFound: the session was deleted since it was read.
     """
-    if session.version == 0:
+    if _session(session).version == 0:
         return await upsert_session(tx, session)
-    changes = session.changes()
+    changes = _checked(session.changes())
     p = _mine(session.session_id, None) | {"version": session.version, "epoch": session.header.epoch}
     [gate] = await tx.execute((_TOUCH_SAME, p))
     if not gate:
@@ -103,7 +107,8 @@ async def save_session(tx: Tx, session: AgentSession | TeamSession) -> SessionHe
         rows.visible(there, session.session_id)
         msg = f"session {session.session_id!r} was changed since it was read; read it again and repeat the change"
         raise SessionConflict(msg)
-    return await _write(tx, p, changes)
+    stored = {run.run_id: run for run in await _stored_runs(tx, session.session_id)} if changes.runs else {}
+    return await _write(tx, p, msgspec.structs.replace(changes, runs=_unknown(changes.runs, stored)))
 
 
 @writes
@@ -117,18 +122,11 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
         SessionNotFound: the session belongs to another user.
         RunConflict: a finished run under the same id differs.
     """
-    header = session.header
+    header = _session(session).header
     p = _new(session.session_id, session.user_id, header.kind, header.agent_id, header.team_id)
     p |= {"created": header.created_at and checks.moment("created_at", header.created_at)}
     p |= {"updated": header.updated_at and checks.moment("updated_at", header.updated_at)}
-    whole = Changes(
-        name=session.name or None,
-        values={
-            "metadata": checks.json_object("metadata", session.metadata),
-            "state": checks.json_object("session_state", session.session_state),
-        },
-        runs=tuple(session.runs),
-    )
+    whole = _checked(session.whole())
     [made] = await tx.execute((_CREATE, p | _named(None)))
     if made:
         return await _write(tx, p, whole, preview=True)
@@ -137,7 +135,7 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
     if snapshot.header.user_id != session.user_id:
         raise rows.no_session(session.session_id)
     new = Changes(
-        name=whole.name if whole.name != snapshot.header.name else None,
+        name=None if snapshot.header.name else whole.name,
         values={kind: _news(snapshot.values.get(kind, {}), whole.values[kind]) for kind in whole.values},
         runs=_unknown(whole.runs, {run.run_id: run for run in snapshot.runs}),
     )
@@ -324,6 +322,32 @@ def _unknown(given: Sequence[RunOutput], stored: Mapping[str, RunOutput]) -> tup
     return tuple(run for run in given if run.run_id not in stored)
 
 
+async def _stored_runs(tx: Tx, session_id: str) -> Sequence[RunOutput]:
+    snapshot = await get_snapshot(tx, session_id)
+    return () if snapshot is None else snapshot.runs
+
+
+def _session(given: Any) -> AgentSession:
+    if not isinstance(given, AgentSession):
+        raise InvalidArgument("session", f"must be an AgentSession or TeamSession, not {type(given).__name__}")
+    return given
+
+
+def _checked(changes: Changes) -> Changes:
+    """Refuse runs that cannot be stored; one under way elsewhere is not under way here."""
+    ids = [checks.identifier("run_id", run.run_id) for run in changes.runs]
+    if len(set(ids)) < len(ids):
+        raise InvalidArgument("runs", "two of them have the same run_id")
+    for run in changes.runs:
+        checks.one_of("status", run.status, RunStatus)
+        messages_of("messages", run.messages)
+    settled = tuple(
+        msgspec.structs.replace(run, status=RunStatus.interrupted) if run.status == RunStatus.running else run
+        for run in changes.runs
+    )
+    return msgspec.structs.replace(changes, runs=settled)
+
+
 def _same(one: RunOutput, other: RunOutput) -> bool:
     return (one.status, one.parent_run_id, one.agent_id, one.messages) == (
         other.status,
@@ -354,17 +378,17 @@ def _new_run(p: Params, run: RunOutput) -> list[Statement]:
         "run_id": checks.identifier("run_id", run.run_id),
         "parent_run_id": checks.optional_identifier("parent_run_id", run.parent_run_id),
         "agent_id": checks.optional_identifier("agent_id", run.agent_id),
-        "agent_name": run.agent_name,
+        "agent_name": checks.optional_identifier("agent_name", run.agent_name),
         "team_id": checks.optional_identifier("team_id", run.team_id),
         "run_user": checks.optional_identifier("user_id", run.user_id),
         "status": str(run.status),
         "attempt": run.attempt,
         "prompt": None if prompt is None else digest(prompt),
-        "model": run.model,
+        "model": checks.optional_identifier("model", run.model),
         "input": run.input_count,
         "metadata": run.metadata_json,
         "metrics": checks.encode(run.metrics).decode() if run.metrics != RunMetrics() else None,
-        "error": run.error,
+        "error": None if run.error is None else checks.problem("error", run.error),
         "chars": sum(len(message.to_json()) for message in run.said),
         "began": None if run.created_at is None else checks.moment("created_at", run.created_at),
         "ended": None if run.finished_at is None else checks.moment("finished_at", run.finished_at),
@@ -388,18 +412,12 @@ def _set_values(p: Params, values: Mapping[str, Mapping[str, str | None]]) -> li
 
 
 def _news(stored: Mapping[str, str], given: Mapping[str, str | None]) -> dict[str, str | None]:
-    return {key: text for key, text in given.items() if stored.get(key) != text}
-
-
-def _texts(argument: str, values: Mapping[str, Any] | None) -> dict[str, str]:
-    return checks.json_object(argument, dict(values)) if values else {}
+    return {key: text for key, text in given.items() if key not in stored}
 
 
 def _new(session_id: str, user_id: str | None, kind: str, agent_id: str | None, team_id: str | None) -> Params:
-    if kind not in ("agent", "team"):
-        raise InvalidArgument("kind", f"{kind!r} is neither 'agent' nor 'team'")
     return _mine(session_id, user_id) | {
-        "kind": kind,
+        "kind": checks.one_of("kind", kind, ("agent", "team")),
         "agent_id": checks.optional_identifier("agent_id", agent_id),
         "team_id": checks.optional_identifier("team_id", team_id),
         "epoch": new_token(),

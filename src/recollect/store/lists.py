@@ -15,7 +15,7 @@ from recollect.errors import InvalidArgument
 from recollect.port import Access, Params, Tx, looks
 from recollect.session import SessionHeader, SessionPage
 from recollect.store import rows
-from recollect.store.rows import HEADER
+from recollect.store.rows import HEADER, MINE
 
 Sort = Literal["updated_at", "created_at"]
 
@@ -62,27 +62,43 @@ async def get_sessions(
     Raises:
         InvalidArgument: a filter, the limit (1-1000) or the cursor cannot be accepted.
     """
-    if sort not in ("updated_at", "created_at"):
-        raise InvalidArgument("sort", f"{sort!r} is neither 'updated_at' nor 'created_at'")
-    if kind not in (None, "agent", "team"):
-        raise InvalidArgument("kind", f"{kind!r} is neither 'agent' nor 'team'")
+    checks.one_of("sort", sort, ("updated_at", "created_at"))
     p: Params = {
         "user_id": checks.optional_identifier("user_id", user_id),
-        "kind": kind,
+        "kind": None if kind is None else checks.one_of("kind", kind, ("agent", "team")),
         "agent_id": checks.optional_identifier("agent_id", agent_id),
         "team_id": checks.optional_identifier("team_id", team_id),
-        "archived": None if archived is None else int(archived),
-        "pinned": None if pinned is None else int(pinned),
-        "name": fold(checks.text("name", name)) if name else None,
+        "archived": None if archived is None else int(checks.flag("archived", archived)),
+        "pinned": None if pinned is None else int(checks.flag("pinned", pinned)),
+        "name": None if name is None else fold(checks.text("name", name)),
     }
     conditions = [condition for column, condition in _CONDITIONS.items() if p[column] is not None]
-    conditions += _values(p, metadata or {}, tags or ())
+    conditions += _values(p, checks.json_object("metadata", metadata), checks.texts("tags", tags))
     conditions += _times(p, sort, since, until, cursor)
     p["limit"] = checks.count("limit", limit, least=1, most=MOST) + 1
     [found] = await tx.execute((_page(tuple(conditions), sort), p))
     sessions = tuple(rows.header(row) for row in found[:limit])
     more = len(found) > limit
     return SessionPage(sessions=sessions, next_cursor=_cursor(sort, found[limit - 1]) if more else None)
+
+
+@looks
+async def find_sessions_by_prefix(
+    tx: Tx, prefix: str, user_id: str | None = None, limit: int = 10
+) -> tuple[SessionHeader, ...]:
+    """Sessions whose id begins like this, in the order of their ids.
+
+    Raises:
+        InvalidArgument: the prefix is no beginning of an id, or the limit is not 1-1000.
+    """
+    p: Params = {
+        "prefix": checks.identifier("prefix", prefix),
+        "after": prefix + "\U0010ffff",
+        "user_id": checks.optional_identifier("user_id", user_id),
+        "limit": checks.count("limit", limit, least=1, most=MOST),
+    }
+    [found] = await tx.execute((_PREFIXED, p))
+    return tuple(rows.header(row) for row in found)
 
 
 async def iter_sessions(
@@ -105,6 +121,13 @@ def fold(text: str) -> str:
     return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
+_PREFIXED = f"""
+select {HEADER} from recollect_sessions s
+where s.session_id >= :prefix and s.session_id < :after and {MINE}
+order by s.session_id limit :limit
+"""
+
+
 def _page(conditions: tuple[str, ...], sort: Sort) -> str:
     where = " and ".join(conditions) or "1 = 1"
     return f"""
@@ -113,9 +136,9 @@ def _page(conditions: tuple[str, ...], sort: Sort) -> str:
     """
 
 
-def _values(p: Params, metadata: Mapping[str, Any], tags: Sequence[str]) -> list[str]:
-    wanted = [("metadata", key, checks.json_text(f"metadata[{key!r}]", value)) for key, value in metadata.items()]
-    wanted += [("tag", checks.text("tags", tag), "null") for tag in tags]
+def _values(p: Params, metadata: Mapping[str, str], tags: Sequence[str]) -> list[str]:
+    wanted = [("metadata", key, value) for key, value in metadata.items()]
+    wanted += [("tag", tag, "null") for tag in tags]
     conditions = []
     for number, (kind, key, value) in enumerate(wanted):
         if len(value) > SEARCHABLE:
@@ -153,6 +176,7 @@ def _read_cursor(sort: Sort, cursor: str) -> tuple[int, str]:
         made_for, moment, session_id = msgspec.json.decode(text, type=tuple[str, int, str])
     except (ValueError, TypeError, msgspec.MsgspecError) as error:
         raise InvalidArgument("cursor", f"{cursor!r} was not given out by this method") from error
+    checks.count("cursor", moment, most=1 << 62)
     if made_for != sort:
         raise InvalidArgument("cursor", f"was given out for sort={made_for!r}, not {sort!r}")
     return moment, session_id

@@ -103,13 +103,13 @@ def header(row: Row) -> SessionHeader:
     )
 
 
-def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, str]) -> RunOutput:
+def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, Message]) -> RunOutput:
     """The run of a row selected as `RUN`, with its messages as rows of (idx, message_id, role, body)."""
     (run_seq, run_id, parent, agent_id, agent_name, team_id, user_id, status, attempt, *rest) = row
     prompt, model, input_count, metadata, metrics, error, created, finished = rest
     said = [Message.stored(body, own_id or f"{run_id}.{idx}", role) for idx, own_id, role, body in spoken]
     if prompt is not None and prompt in prompts:
-        said.insert(0, Message.stored(prompts[prompt], f"{run_id}.prompt", "system"))
+        said.insert(0, prompts[prompt].with_id(f"{run_id}.prompt"))
     return (RunOutput if team_id is None else TeamRunOutput)(
         run_id=run_id,
         session_id=session_id,
@@ -134,7 +134,7 @@ def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, 
 
 def runs(session_id: str, found: Sequence[Row], spoken: Sequence[Row], prompts: Sequence[Row]) -> Runs:
     """Runs of rows in order, decoded when looked at; ``spoken`` holds (run_seq, idx, message_id, role, body)."""
-    bodies: dict[str, str] = dict(prompts)
+    bodies = {digest: Message.from_json(body) for digest, body in prompts}
     places: dict[int, list[Row]] = {}
 
     def decode(number: int) -> RunOutput:
@@ -159,12 +159,12 @@ def joined_runs(session_id: str, found: Sequence[Row]) -> list[RunOutput]:
 def _joined_run(session_id: str, said: Sequence[Row]) -> RunOutput:
     row, prompt = said[0][:RUN_COLUMNS], said[0][RUN_COLUMNS]
     spoken = [message[RUN_COLUMNS + 1 :] for message in said if message[-1] is not None]
-    return run(session_id, row, spoken, {} if prompt is None else {row[PROMPT_COLUMN]: prompt})
+    return run(session_id, row, spoken, {} if prompt is None else {row[PROMPT_COLUMN]: Message.from_json(prompt)})
 
 
 def prompt_only(session_id: str, row: Row) -> RunOutput:
     """A run of a row of `RUN` and prompt, without its other messages."""
-    return run(session_id, row[:RUN_COLUMNS], (), {row[PROMPT_COLUMN]: row[RUN_COLUMNS]})
+    return run(session_id, row[:RUN_COLUMNS], (), {row[PROMPT_COLUMN]: Message.from_json(row[RUN_COLUMNS])})
 
 
 def values(found: Iterable[Row]) -> dict[str, dict[str, str]]:
@@ -193,9 +193,9 @@ def no_session(session_id: str) -> SessionNotFound:
 
 def is_set(name: str, column: str) -> str:
     """SQL: the text in ``column`` is one of those in parameter ``:name``, made by `text_set`."""
-    return f"replace(:{name}, ',' || {column} || ',', '') <> :{name}"
+    return f"replace(:{name}, '\x1f' || {column} || '\x1f', '') <> :{name}"
 
 
 def text_set(texts: Iterable[Any]) -> str:
-    """Texts as one parameter; lists are no parameters that every database knows."""
-    return ",," + "".join(f",{text},," for text in sorted(texts))
+    """Texts as one parameter, between characters that no id holds; not every database takes lists."""
+    return "\x1f" + "".join(f"\x1f{text}\x1f" for text in sorted(texts))

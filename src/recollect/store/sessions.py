@@ -21,7 +21,10 @@ from recollect.session import (
 from recollect.store import rows
 from recollect.store.rows import ANSWERED, HEADER, MINE, OF_MEMBERS, RUN, STATUS, UNANSWERED, is_set, text_set
 
-NO_LIMIT: Final = 1 << 40
+NO_LIMIT: Final = 1 << 60
+
+KINDS: Final = ("state", "metadata", "summary", "tag")
+"""What a session's values are kept for."""
 
 
 @looks
@@ -105,7 +108,7 @@ async def get_values(tx: Tx, session_id: str, kind: str, user_id: str | None = N
     Raises:
         SessionNotFound: there is no such session for this caller.
     """
-    p = _session(session_id, user_id) | {"kind": kind}
+    p = _session(session_id, user_id) | {"kind": checks.one_of("kind", kind, KINDS)}
     header, found = await tx.execute((_HEADER, p), (_VALUES_OF_KIND, p))
     rows.visible(header, session_id)
     return {key: checks.decode(text) for key, text in found}
@@ -210,7 +213,7 @@ def _chosen(members: bool, limited: bool) -> str:  # noqa: FBT001
         bounded = f""", bounded as (
             select m.run_seq from recollect_messages m
             where m.session_id = :session_id and m.run_seq in (select run_seq from newest)
-                and not ({is_set("skip_roles", "m.role")})
+                and m.role not in ('system', 'developer') and not ({is_set("skip_roles", "m.role")})
             order by m.run_seq desc, m.idx desc limit :limit
         )"""
     return f"""

@@ -16,10 +16,10 @@ import msgspec
 import uuid_utils
 
 from recollect import checks
-from recollect.errors import InvalidArgument, RunLost, UserRequired
+from recollect.errors import InvalidArgument, RunConflict, RunLost, UserRequired
 from recollect.history import History, HistoryLimits, select
-from recollect.message import PROMPT_ROLES, Message
-from recollect.port import Params, Row, Statement, Tx, writes
+from recollect.message import PROMPT_ROLES, Message, messages_of
+from recollect.port import Duplicate, Params, Row, Statement, Tx, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.store.rows import ANSWERED, no_session
 
@@ -91,50 +91,55 @@ async def begin_run(
         InvalidArgument: something cannot be stored; nothing was written.
         UserRequired: the session belongs to a user and none was named.
         SessionNotFound: the session is another user's, or nobody's while a user was named.
-        Duplicate: the session has a run with this id already.
+        RunConflict: the session has a run with this id already.
     """
+    asked = messages_of("input", input)
+    attached = {key: checks.decode(text) for key, text in checks.json_object("metadata", metadata).items()}
+    changes = checks.json_object("session_state", state)
     p: Params = {
         "session_id": checks.identifier("session_id", session_id),
         "run_id": new_id() if run_id is None else checks.identifier("run_id", run_id),
         "user_id": checks.optional_identifier("user_id", user_id),
-        "kind": kind,
+        "kind": checks.one_of("kind", kind, ("agent", "team")),
         "agent_id": checks.optional_identifier("agent_id", agent_id),
-        "agent_name": agent_name,
+        "agent_name": checks.optional_identifier("agent_name", agent_name),
         "team_id": checks.optional_identifier("team_id", team_id),
         "parent_run_id": checks.optional_identifier("parent_run_id", parent_run_id),
         "top": int(parent_run_id is None),
-        "model": model,
+        "model": checks.optional_identifier("model", model),
         "digest": None if prompt is None else digest(prompt),
-        "input": input_count(input),
-        "metadata": checks.json_text("metadata", dict(metadata)) if metadata else None,
-        "spoken": int(parent_run_id is None) * _spoken(input),
-        "chars": _chars(input),
-        "preview": next((checks.preview(said.text) for said in input if said.role == "user"), ""),
+        "input": input_count(asked),
+        "metadata": checks.json_text("metadata", attached) if attached else None,
+        "spoken": int(parent_run_id is None) * _spoken(asked),
+        "chars": _chars(asked),
+        "preview": next((checks.preview(said.text) for said in asked if said.role == "user"), ""),
         "epoch": new_token(),
         "token": new_token() if token is None else token,
         "lease": LEASE,
     }
-    changes = checks.json_object("session_state", dict(state)) if state else {}
     batch = [
         (_BEGIN_HEADER, p),
         (_BEGIN_RUN, p),
         (_BEGIN_LEASE, p),
         (_OTHERS_GONE, p),
-        *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(input)),
+        *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
     ]
     if prompt is not None:
         batch.append((_BEGIN_PROMPT, {**p, "body": prompt.to_json()}))
     batch += [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in changes.items()]
-    past = None if history is None else _past(p, history)
-    wanted = [*([past] if past else []), *([(_STATE, p)] if with_state else [])]
-    gate, _, _, gone, *answers = await tx.execute(*batch, *wanted)
+    past = [] if history is None else _past(p, history)
+    wanted = [*past, *([(_STATE, p)] if with_state else [])]
+    try:
+        gate, _, _, gone, *answers = await tx.execute(*batch, *wanted)
+    except Duplicate as error:
+        raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
         raise UserRequired(session_id) if user_id is None else no_session(session_id)
     if gone:
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
         answers[len(batch) - 4 :] = await tx.execute(*wanted)
     answers = answers[len(batch) - 4 :]
-    run_seq, version, epoch, completed, now = gate[0]
+    run_seq, version, epoch, now = gate[0]
     return OpenRun(
         session_id=session_id,
         run_id=p["run_id"],
@@ -144,8 +149,8 @@ async def begin_run(
         epoch=epoch,
         created_at=checks.from_micros(now),
         parent_run_id=parent_run_id,
-        history=History() if history is None else _history(answers.pop(0), history, completed),
-        state=dict(answers[0]) if with_state else {},
+        history=History() if history is None else _history(answers[0], answers[1], history),
+        state=dict(answers[-1]) if with_state else {},
     )
 
 
@@ -167,15 +172,17 @@ async def append_messages(
         SessionNotFound: the session was deleted meanwhile; it is not brought back.
         RunLost: the run was ended or taken over by somebody else.
     """
+    messages = messages_of("messages", messages)
     p = _step(run, messages, at)
-    gate, *_ = await tx.execute(
+    return await _commit(
+        tx,
+        p,
         (_APPEND_HEADER, p),
         (_RENEW_LEASE, p),
         (_APPEND_RUN, p),
         *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
-        *_state_changes(p, state or {}),
+        *_state_changes(p, state),
     )
-    return await _committed(tx, p, gate)
 
 
 @writes
@@ -197,28 +204,39 @@ async def finish_run(
         SessionNotFound: the session was deleted meanwhile; it is not brought back.
         RunLost: the run was ended or taken over by somebody else.
     """
-    took = metrics or RunMetrics()
+    messages = messages_of("messages", messages)
+    took = RunMetrics() if metrics is None else metrics
+    if not isinstance(took, RunMetrics):
+        raise InvalidArgument("metrics", f"must be RunMetrics, not {type(took).__name__}")
+    ended = RunStatus(checks.one_of("status", status, RunStatus))
     p = _step(run, messages, at) | {
-        "status": str(status),
-        "completed": int(status is RunStatus.completed and run.parent_run_id is None),
+        "status": str(ended),
+        "completed": int(ended is RunStatus.completed and run.parent_run_id is None),
         "metrics": checks.encode(took).decode() if took != RunMetrics() else None,
         "input_tokens": took.input_tokens,
         "output_tokens": took.output_tokens,
-        "model": model,
-        "error": None if error is None else checks.clean_text(error)[0].replace("\x00", "\ufffd"),
+        "model": checks.optional_identifier("model", model),
+        "error": None if error is None else checks.problem("error", error),
     }
-    gate, *_ = await tx.execute(
+    return await _commit(
+        tx,
+        p,
         (_FINISH_HEADER, p),
         (_FINISH_RUN, p),
         *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
-        *_state_changes(p, state or {}),
+        *_state_changes(p, state),
         (_END_LEASE, p),
     )
-    return await _committed(tx, p, gate)
 
 
-def digest(prompt: Message) -> str:
-    """What a system message is known by in its session: 64 bits of its text, as hexadecimal digits."""
+def digest(prompt: Any) -> str:
+    """What a system message is known by in its session: 64 bits of its text, as hexadecimal digits.
+
+    Raises:
+        InvalidArgument: it is not a system message.
+    """
+    if not isinstance(prompt, Message) or prompt.role not in PROMPT_ROLES:
+        raise InvalidArgument("prompt", f"must be a system message, not {prompt!r}")
     return hashlib.blake2b(prompt.to_json().encode(), digest_size=8).hexdigest()
 
 
@@ -239,7 +257,7 @@ on conflict (session_id) do update set
     version = recollect_sessions.version + 1,
     updated_at = :now
 where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')
-returning next_seq - 1, version, epoch, completed_count, updated_at
+returning next_seq - 1, version, epoch, updated_at
 """
 
 _BEGIN_RUN = f"""
@@ -296,15 +314,17 @@ on conflict (session_id, kind, key) do update set value = excluded.value
 
 _STATE = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
+# One more than may be shown: so that it is known whether any were left out.
+_CANDIDATES = f"""
+select count(*) from (select 1 from {ANSWERED} order by r.run_seq desc limit :history_runs + 1) newest
+"""
+
 _PAST = f"""
 with recent as materialized (
     select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto
     from (select r.run_seq, r.chars from {ANSWERED} order by r.run_seq desc limit :history_runs) newest
 )
-select
-    (select count(*) from (select 1 from {ANSWERED} order by r.run_seq desc limit :history_runs + 1) candidates),
-    m.run_seq, m.role, m.body
-from recollect_messages m
+select m.run_seq, m.role, m.body from recollect_messages m
 where m.session_id = :session_id and m.run_seq in (select run_seq from recent where upto <= :history_chars)
 order by m.run_seq, m.idx
 """
@@ -389,6 +409,8 @@ delete from recollect_values where session_id = :session_id and kind = 'state' a
 
 
 def _step(run: OpenRun, messages: Sequence[Message], at: int | None) -> Params:
+    if not isinstance(run, OpenRun):
+        raise InvalidArgument("run", f"must be what begin_run gave, not {type(run).__name__}")
     return {
         "session_id": run.session_id,
         "run_seq": run.run_seq,
@@ -396,7 +418,7 @@ def _step(run: OpenRun, messages: Sequence[Message], at: int | None) -> Params:
         "lease": LEASE,
         "spoken": int(run.parent_run_id is None) * _spoken(messages),
         "chars": _chars(messages),
-        "at": at,
+        "at": None if at is None else checks.count("at", at, most=1 << 31),
     }
 
 
@@ -411,14 +433,18 @@ def _message(sql: str, p: Params, place: int, message: Message) -> Statement:
     }
 
 
-def _state_changes(p: Params, state: Mapping[str, str | None]) -> list[Statement]:
+def _state_changes(p: Params, state: Mapping[str, str | None] | None) -> list[Statement]:
     return [
         (_DROP_VALUE, {**p, "key": key}) if text is None else (_SET_VALUE, {**p, "key": key, "value": text})
-        for key, text in state.items()
+        for key, text in checks.json_texts("state", state).items()
     ]
 
 
-async def _committed(tx: Tx, p: Params, gate: Sequence[Row]) -> Commit:
+async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
+    try:
+        gate, *_ = await tx.execute(*batch)
+    except Duplicate as error:
+        raise InvalidArgument("at", f"the run has a message at place {p['at']} or after it already") from error
     if gate:
         version, now = gate[0]
         return Commit(version, checks.from_micros(now))
@@ -428,15 +454,15 @@ async def _committed(tx: Tx, p: Params, gate: Sequence[Row]) -> Commit:
     raise RunLost
 
 
-def _past(p: Params, limits: HistoryLimits) -> Statement:
-    return _PAST, {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
+def _past(p: Params, limits: HistoryLimits) -> list[Statement]:
+    asked = {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
+    return [(_CANDIDATES, asked), (_PAST, asked)]
 
 
-def _history(found: Sequence[Row], limits: HistoryLimits, completed: int) -> History:
-    runs = len({row[1] for row in found})
-    candidates = found[0][0] if found else int(completed > 0)
-    messages = [Message.stored(body, None, role) for _, _, role, body in found]
-    return select(messages, runs, limits, older=candidates > runs)
+def _history(candidates: Sequence[Row], found: Sequence[Row], limits: HistoryLimits) -> History:
+    runs = len({row[0] for row in found})
+    messages = [Message.stored(body, None, role) for _, role, body in found]
+    return select(messages, runs, limits, older=candidates[0][0] > runs)
 
 
 def input_count(messages: Sequence[Message]) -> int | None:

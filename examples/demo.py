@@ -1,0 +1,88 @@
+"""Two people talk with an agent in three sessions; then the database is asked what was said.
+
+Without a key the answers come from EchoModel, which needs no network; with OPENAI_API_KEY set, from OpenAI.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from recollect import Agent, EchoModel, SqliteDb
+from recollect.models.openai import OpenAIResponses
+
+FILE = Path("tmp/demo.db")
+
+FORECASTS = {"Lisbon": "24 degrees and sunny", "Porto": "19 degrees and a little rain"}
+
+
+def weather(city: str) -> str:
+    """Tell tomorrow's weather.
+
+    Args:
+        city: name of the city
+    """
+    return FORECASTS.get(city, "no forecast")
+
+
+def note(text: str, session_state: dict[str, list[str]]) -> str:
+    """Write down something to be remembered in this conversation.
+
+    Args:
+        text: what to remember
+    """
+    session_state["notes"] = [*session_state.get("notes", []), text]
+    return "noted"
+
+
+def talk(agent: Agent) -> None:
+    """Three conversations of two users; the answers are stored as they are given."""
+    trip = agent.conversation(user_id="ada")
+    trip.run("I am planning a weekend away.")
+    trip.run("Please check the weather: Lisbon")
+    trip.run("And please note: a room with a view of the river")
+    trip.name = "Weekend in Lisbon"
+
+    for event in agent.run("Please check the weather: Porto", session_id="porto", user_id="ada", stream=True):
+        sys.stdout.write(event.content or "")
+    sys.stdout.write("   (streamed)\n\n")
+    agent.set_session_name("porto", session_name="Rain in Porto?")
+
+    agent.run("My suitcase did not arrive.", session_id="claim-17", user_id="bob", metadata={"ticket": "T-17"})
+
+
+def show(agent: Agent) -> None:
+    """What the database holds, newest conversation first."""
+    print(f"{FILE} holds:\n")
+    for header in agent.iter_sessions():
+        print(f"  {header.title:<30} {header.user_id:<5} {header.run_count} runs, {header.message_count} messages")
+    for header in agent.iter_sessions():
+        print(f"\n--- {header.title} ({header.user_id})")
+        for message in agent.get_session_messages(header.session_id, skip_roles=["system"]):
+            for call in message.tool_calls:
+                print(f"{message.role:>10}: calls {call.name}({call.arguments})")
+            if message.text:
+                print(f"{message.role:>10}: {message.text}")
+        state = agent.get_session_state(header.session_id)
+        if state:
+            print(f"{'state':>10}: {state}")
+
+
+def main() -> None:
+    for leftover in FILE.parent.glob(f"{FILE.name}*"):
+        leftover.unlink()
+    model = OpenAIResponses(id="gpt-5.2") if os.environ.get("OPENAI_API_KEY") else EchoModel()
+    print(f"Model: {model.provider}:{model.id}\n")
+    with Agent(
+        model=model,
+        name="Travel Desk",
+        instructions="You help people travel. Be brief.",
+        tools=[weather, note],
+        db=SqliteDb(db_file=FILE),
+    ) as agent:
+        talk(agent)
+        show(agent)
+    print(f"\nLook again: .venv/bin/recollect --db {FILE} sessions list")
+
+
+if __name__ == "__main__":
+    main()
