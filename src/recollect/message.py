@@ -266,7 +266,7 @@ class Message:
 
     @property
     def finish_reason(self) -> str | None:
-        """Why an answer was cut short (``length``, ``content_filter``, ``cancelled``); None for a whole one."""
+        """Why an answer is no whole one (``length``, ``content_filter``, ``refusal``, ``cancelled``), else None."""
         return self._look().finish_reason
 
     @property

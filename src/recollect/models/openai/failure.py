@@ -1,0 +1,101 @@
+"""What went wrong between here and the provider, as a `ModelError` that says what to do."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from recollect import checks
+from recollect.errors import ModelError
+
+
+def transport_errors() -> tuple[type[Exception], ...]:
+    """What the SDK raises when a request or its answer goes wrong.
+
+    That is its own errors, bodies that are no JSON, and with SDKs before 3 what the HTTP library raises in mid-stream.
+    """
+    import openai
+
+    libraries = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return (openai.APIError, json.JSONDecodeError, *(library.HTTPError for library in libraries))
+
+
+def failure(model: str, client: Any, error: Exception) -> ModelError:
+    """The error with the model, what the provider said, and advice; never with the API key."""
+    status: int | None = getattr(error, "status_code", None)
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    if isinstance(error, json.JSONDecodeError):
+        text = f"Model {model!r} at {address(client)} answered with broken JSON: {error}. Check base_url."
+    elif status is None:
+        text = f"Model {model!r} at {address(client)} could not be asked: {_cause(error)}. {ADVICE[0]}"
+    else:
+        said = checks.preview(_said(error), 600)
+        text = f"Model {model!r} answered with status {status}: {said} {ADVICE.get(status, '')}".rstrip()
+    return ModelError(text.replace(_key(client), "***"), status=status, retry_after=_retry_after(headers))
+
+
+ADVICE: Final = {
+    0: "Check base_url, timeout and the network.",
+    401: "Check the API key: api_key=... or OPENAI_API_KEY.",
+    403: "Check what this API key may do.",
+    404: "Check the model's id and base_url.",
+    429: "Wait, raise max_retries, or check the quota.",
+}
+"""What to do, by status; 0 is no answer at all."""
+
+
+def shown(client: Any, error: Exception) -> Exception | None:
+    """The error as a cause to be shown: not if it holds the API key, which some compatible servers repeat."""
+    return None if _key(client) in str(error) else error
+
+
+def document(answer: Any, client: Any) -> dict[str, Any]:
+    """The body of an answer.
+
+    Raises:
+        ModelError: it is no JSON object, as when ``base_url`` names a web site.
+    """
+    if not hasattr(answer, "to_dict"):
+        problem = f"{address(client)} answered with something other than a JSON object; check base_url"
+        raise ModelError(f"{problem}. It begins: {checks.preview(str(answer), 80)!r}")
+    body: dict[str, Any] = answer.to_dict(warnings=False)
+    return body
+
+
+def address(client: Any) -> str:
+    """Where the client asks, without the credentials an address may hold."""
+    url = client.base_url
+    return f"{url.scheme}://{url.netloc.decode()}{url.path}".rstrip("/")
+
+
+def _said(error: Exception) -> str:
+    """The provider's own words where its body has the usual form."""
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, Mapping) else None
+    return message if isinstance(message, str) else str(error)
+
+
+def _cause(error: Exception) -> str:
+    """The error in words, with the reason behind the SDK's "Connection error."; some errors have nothing but a name."""
+    words = [str(each) or type(each).__name__ for each in (error, error.__cause__) if each is not None]
+    return checks.preview(" ".join(words), 600).rstrip(". ")
+
+
+def _key(client: Any) -> str:
+    key = getattr(client, "api_key", None)
+    return key if isinstance(key, str) and key else "\x00"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from ``retry-after-ms`` or ``retry-after``, which is a number of seconds or a date."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            return max(0.0, float(headers[name]) / unit)
+        except (KeyError, ValueError):
+            continue
+    date = email.utils.parsedate_tz(headers.get("retry-after", ""))
+    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
