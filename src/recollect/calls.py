@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, Unpack
 
 from recollect import checks
 from recollect.errors import InvalidArgument, SessionIdMissing, SessionNotFound
@@ -25,6 +24,7 @@ from recollect.session import (
     TeamSession,
 )
 from recollect.store import changes, lists, sessions
+from recollect.store.lists import SessionFilters
 
 
 class Holder(Protocol):
@@ -126,45 +126,15 @@ async def _messages(
     return found
 
 
-async def get_sessions(
-    at: Call,
-    user_id: str | None = None,
-    kind: Literal["agent", "team"] | None = None,
-    agent_id: str | None = None,
-    team_id: str | None = None,
-    name: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    tags: Sequence[str] | None = None,
-    archived: bool | None = None,  # noqa: FBT001
-    pinned: bool | None = None,  # noqa: FBT001
-    since: datetime | None = None,
-    until: datetime | None = None,
-    sort: lists.Sort = "updated_at",
-    limit: int = 20,
-    cursor: str | None = None,
-) -> SessionPage:
+async def get_sessions(at: Call, **filters: Unpack[SessionFilters]) -> SessionPage:
     """A page of the database's sessions without their content, newest first; all agents' unless one is named.
+
+    The filters are those of `SessionFilters`.
 
     Raises:
         InvalidArgument: a filter, the limit (1-1000) or the cursor cannot be accepted.
     """
-    page: SessionPage = await at.do(
-        lists.get_sessions,
-        at.user_id(user_id),
-        kind=kind,
-        agent_id=agent_id,
-        team_id=team_id,
-        name=name,
-        metadata=metadata,
-        tags=tags,
-        archived=archived,
-        pinned=pinned,
-        since=since,
-        until=until,
-        sort=sort,
-        limit=limit,
-        cursor=cursor,
-    )
+    page: SessionPage = await at.do(lists.get_sessions, **(filters | {"user_id": at.user_id(filters.get("user_id"))}))
     return page
 
 

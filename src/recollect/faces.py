@@ -25,12 +25,12 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from recollect.errors import DatabaseBusy
-from recollect.port import Database, Operation, drive
+from recollect.port import Database, Operation, World, drive
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -132,17 +132,23 @@ class Threads:
                 target=context.run, args=(_pump, stream, arrived, stop), name="recollect-tool", daemon=True
             ).start()
         try:
-            running = len(streams)
-            while running:
-                what, value = arrived.get()
-                if what == "item":
-                    yield value
-                elif what == "error":
-                    raise value
-                else:
-                    running -= 1
+            async with aclosing(_arrivals(len(streams), arrived.get, self)) as items:
+                async for item in items:
+                    yield item
         finally:
             stop.set()
+
+
+async def _arrivals(running: int, take: Callable[[], Any], world: World) -> AsyncGenerator[Any, None]:
+    """What the streams put into the queue, until the last of them has ended."""
+    while running:
+        what, value = await world.result(take())
+        if what == "item":
+            yield value
+        elif what == "error":
+            raise value
+        else:
+            running -= 1
 
 
 def _pump(stream: AsyncIterator[T], arrived: queue.SimpleQueue[tuple[str, Any]], stop: threading.Event) -> None:
@@ -195,15 +201,9 @@ class Loops:
         arrived: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         tasks = [asyncio.ensure_future(_apump(stream, arrived)) for stream in streams]
         try:
-            running = len(tasks)
-            while running:
-                what, value = await arrived.get()
-                if what == "item":
-                    yield value
-                elif what == "error":
-                    raise value
-                else:
-                    running -= 1
+            async with aclosing(_arrivals(len(tasks), arrived.get, self)) as items:
+                async for item in items:
+                    yield item
         finally:
             for task in tasks:
                 task.cancel()

@@ -67,7 +67,7 @@ class History(msgspec.Struct, frozen=True):
 
 def estimate_tokens(messages: Iterable[Message]) -> int:
     """About how many tokens these messages take: characters of their JSON by four."""
-    return sum(len(message.to_json()) for message in messages) // CHARS_PER_TOKEN
+    return sum(message.chars for message in messages) // CHARS_PER_TOKEN
 
 
 def select(messages: Sequence[Message], runs: int, limits: HistoryLimits, *, older: bool = False) -> History:

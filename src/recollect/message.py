@@ -275,6 +275,13 @@ class Message:
         return msgspec.json.decode(self._look().provider_data)
 
     @property
+    def chars(self) -> int:
+        """Characters of the JSON text that a model has to read; what only the provider can read is left out."""
+        if '"provider_data"' not in self._text:
+            return len(self._text)
+        return len(self._text) - len(memoryview(self._look().provider_data))
+
+    @property
     def images(self) -> tuple[Image, ...]:
         """The pictures among the content parts."""
         found = [part.get("image_url") for part in self._parts("image_url")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, Self
+from typing import Any, Concatenate, Self, Unpack
 
 from recollect import calls
 from recollect.calls import Call
@@ -11,6 +11,7 @@ from recollect.faces import LOOPS, THREADS, blocking, waiting
 from recollect.port import Access, P, T, drive
 from recollect.session import SessionHeader
 from recollect.store import Store
+from recollect.store.lists import SessionFilters
 
 
 class Runtime:
@@ -63,16 +64,16 @@ class Runtime:
     delete_session = blocking(calls.delete_session)
     adelete_session = waiting(calls.delete_session)
 
-    def iter_sessions(self, **filters: Any) -> Iterator[SessionHeader]:
+    def iter_sessions(self, **filters: Unpack[SessionFilters]) -> Iterator[SessionHeader]:
         """Every session that `get_sessions` would find, page after page."""
         return self.db.iter_sessions(**self._scoped(filters))
 
-    def aiter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
+    def aiter_sessions(self, **filters: Unpack[SessionFilters]) -> AsyncIterator[SessionHeader]:
         """As `iter_sessions`, for ``async for``."""
         return self.db.aiter_sessions(**self._scoped(filters))
 
-    def _scoped(self, filters: dict[str, Any]) -> dict[str, Any]:
-        return filters if filters.get("user_id") is not None else filters | {"user_id": self.user_id}
+    def _scoped(self, filters: SessionFilters) -> SessionFilters:
+        return filters if filters.get("user_id") is not None else {**filters, "user_id": self.user_id}
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""

@@ -389,7 +389,7 @@ def _new_run(p: Params, run: RunOutput) -> list[Statement]:
         "metadata": run.metadata_json,
         "metrics": checks.encode(run.metrics).decode() if run.metrics != RunMetrics() else None,
         "error": None if run.error is None else checks.problem("error", run.error),
-        "chars": sum(len(message.to_json()) for message in run.said),
+        "chars": sum(message.chars for message in run.said),
         "began": None if run.created_at is None else checks.moment("created_at", run.created_at),
         "ended": None if run.finished_at is None else checks.moment("finished_at", run.finished_at),
     }

@@ -6,7 +6,7 @@ import base64
 import unicodedata
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 import msgspec
 
@@ -22,8 +22,38 @@ Sort = Literal["updated_at", "created_at"]
 MOST: Final = 1000
 """Sessions a page can hold."""
 
+PAGE: Final = 200
+"""Sessions read at once by those who want all."""
+
 SEARCHABLE: Final = 255
 """Characters of a metadata value's JSON text up to which it can be searched for."""
+
+
+class SessionFilters(TypedDict, total=False):
+    """Which sessions are wanted; all that is said must match."""
+
+    user_id: str | None
+    kind: Literal["agent", "team"] | None
+    agent_id: str | None
+    team_id: str | None
+    name: str | None
+    """A part of the name, whatever the case and accents."""
+    metadata: Mapping[str, Any] | None
+    """Keys with their values, each as a whole."""
+    tags: Sequence[str] | None
+    archived: bool | None
+    pinned: bool | None
+    since: datetime | None
+    """The earliest time that is wanted, of the one that is sorted by."""
+    until: datetime | None
+    """The time before which is wanted."""
+    sort: Sort
+    """``updated_at``, the last activity, or ``created_at``."""
+    limit: int
+    """How many on a page, 1-1000."""
+    cursor: str | None
+    """Where the page begins: the ``next_cursor`` of the one before."""
+
 
 _CONDITIONS: Final = {
     "user_id": "s.user_id = :user_id",
@@ -101,18 +131,16 @@ async def find_sessions_by_prefix(
     return tuple(rows.header(row) for row in found)
 
 
-async def iter_sessions(
-    access: Access, /, *, user_id: str | None = None, limit: int = 200, **filters: Any
-) -> AsyncIterator[SessionHeader]:
+async def iter_sessions(access: Access, /, **filters: Unpack[SessionFilters]) -> AsyncIterator[SessionHeader]:
     """Every session that `get_sessions` would find, page after page; ``limit`` is the size of a page."""
-    cursor = filters.pop("cursor", None)
+    wanted: SessionFilters = {"limit": PAGE, **filters}
     while True:
-        page = await access.do(get_sessions, user_id=user_id, limit=limit, cursor=cursor, **filters)
+        page = await access.do(get_sessions, **wanted)
         for header in page:
             yield header
-        cursor = page.next_cursor
-        if cursor is None:
+        if page.next_cursor is None:
             return
+        wanted["cursor"] = page.next_cursor
 
 
 def fold(text: str) -> str:

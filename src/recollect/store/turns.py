@@ -483,4 +483,4 @@ def _spoken(messages: Sequence[Message]) -> int:
 
 
 def _chars(messages: Sequence[Message]) -> int:
-    return sum(len(message.to_json()) for message in messages)
+    return sum(message.chars for message in messages)
