@@ -11,7 +11,7 @@ import textwrap
 import unicodedata
 from collections.abc import ItemsView, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -180,8 +180,7 @@ def micros(value: datetime) -> int:
 
 def from_micros(value: int) -> datetime:
     """The aware datetime of a count of microseconds since 1970 UTC."""
-    seconds, rest = divmod(value, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    return _EPOCH + timedelta(microseconds=value)
 
 
 def _check_json(value: object, depth: int) -> None:

@@ -140,7 +140,7 @@ class _View(msgspec.Struct, frozen=True):
     """The keys of a message that the library looks at."""
 
     role: str
-    content: msgspec.Raw = _NULL
+    content: Any = None
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: tuple[_Call, ...] | None = None
@@ -171,7 +171,7 @@ class Message:
     id: str | None
     """The message's id: the caller's own, else ``<run_id>.<place in the run>`` once stored, else None."""
     _text: str
-    _view: _View
+    _view: _View | None
 
     def __init__(self, role: str, content: Any = msgspec.UNSET, *, id: str | None = None, **fields: Any) -> None:
         body: dict[str, Any] = {"role": role}
@@ -179,6 +179,7 @@ class Message:
             body["content"] = content
         body |= {key: _plain(value) for key, value in fields.items()}
         _set_text(self, checks.json_text("message", body))
+        _set_view(self, None)
         _set_id(self, checks.optional_identifier("message.id", id))
         self._check()
 
@@ -213,6 +214,7 @@ class Message:
         _set_text(message, text)
         _set_id(message, id)
         _set_role(message, role)
+        _set_view(message, None)
         return message
 
     def with_id(self, id: str) -> Message:
@@ -222,7 +224,8 @@ class Message:
     @property
     def content(self) -> Any:
         """Text, or None, or a fresh list of content parts."""
-        return msgspec.json.decode(self._look().content)
+        content = self._look().content
+        return content if content is None or isinstance(content, str) else self.to_dict()["content"]
 
     @property
     def text(self) -> str:
@@ -323,16 +326,15 @@ class Message:
         _set_role(self, view.role)
         if view.role not in ROLES:
             raise InvalidArgument("message.role", f"{view.role!r} is not one of {', '.join(sorted(ROLES))}")
-        if bytes(memoryview(view.content)[:1]) not in (b'"', b"[", b"n"):
+        if not (view.content is None or isinstance(view.content, str | list)):
             raise InvalidArgument("message.content", "must be text, a list of content parts, or None")
 
     def _look(self) -> _View:
-        try:
-            return self._view
-        except AttributeError:
+        view = self._view
+        if view is None:
             view = _read_view(self._text)
             _set_view(self, view)
-            return view
+        return view
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         msg = f"a Message is frozen; make a new one instead of setting {name!r}"

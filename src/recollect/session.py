@@ -129,6 +129,10 @@ class Runs(Sequence[RunOutput]):
             run = self._made[number] = self._decode(number)
         return run
 
+    def __iter__(self) -> Iterator[RunOutput]:
+        for place, run in enumerate(self._made):
+            yield self[place] if run is None else run
+
     def __len__(self) -> int:
         return len(self._made)
 
@@ -474,14 +478,17 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 def select_messages(runs: Sequence[RunOutput], wanted: Filter) -> list[Message]:
     """The wanted messages of these runs, by the rules of `AgentSession.get_messages`."""
     found: list[tuple[Message, ...]] = []
-    enough = wanted.limit
     for run in reversed(runs):
         if wanted.last_n_runs is not None and len(found) >= wanted.last_n_runs:
             break
         if wanted.takes(run):
             found.append(tuple(message for message in run.messages if message.role not in wanted.skip_roles))
-    messages = [message for said in reversed(found) for message in said]
-    return _with_one_prompt(messages) if enough is None else _newest(messages, enough)
+    return arrange([message for said in reversed(found) for message in said], wanted.limit)
+
+
+def arrange(messages: list[Message], limit: int | None) -> list[Message]:
+    """The messages of chosen runs as they are shown: the system message once, the newest where there is a limit."""
+    return _with_one_prompt(messages) if limit is None else _newest(messages, limit)
 
 
 def _with_one_prompt(messages: list[Message]) -> list[Message]:

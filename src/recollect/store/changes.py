@@ -286,7 +286,7 @@ values (:session_id, :run_seq, :idx, :message_id, :role, :body)
 """
 
 _NEW_PROMPT = """
-insert into recollect_prompts (session_id, digest, body) values (:session_id, :digest, :body)
+insert into recollect_prompts (session_id, digest, role, body) values (:session_id, :digest, :role, :body)
 on conflict (session_id, digest) do nothing
 """
 
@@ -374,7 +374,7 @@ def _totals(runs: Sequence[RunOutput], *, preview: bool) -> Params:
 
 def _new_run(p: Params, run: RunOutput) -> list[Statement]:
     prompt = run.prompt
-    stored = {
+    row = {
         "run_id": checks.identifier("run_id", run.run_id),
         "parent_run_id": checks.optional_identifier("parent_run_id", run.parent_run_id),
         "agent_id": checks.optional_identifier("agent_id", run.agent_id),
@@ -393,9 +393,10 @@ def _new_run(p: Params, run: RunOutput) -> list[Statement]:
         "began": None if run.created_at is None else checks.moment("created_at", run.created_at),
         "ended": None if run.finished_at is None else checks.moment("finished_at", run.finished_at),
     }
-    batch: list[Statement] = [(_NEW_RUN, p | stored)]
+    batch: list[Statement] = [(_NEW_RUN, p | row)]
     if prompt is not None:
-        batch.append((_NEW_PROMPT, {**p, "digest": digest(prompt), "body": prompt.to_json()}))
+        stored = {"digest": digest(prompt), "role": prompt.role, "body": prompt.to_json()}
+        batch.append((_NEW_PROMPT, p | stored))
     for place, message in enumerate(run.said):
         own = message.id if message.id != f"{run.run_id}.{place}" else None
         said = {"idx": place, "message_id": own, "role": message.role, "body": message.to_json()}

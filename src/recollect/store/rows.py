@@ -37,9 +37,6 @@ RUN: Final = f"""
     r.prompt, r.model, r.input, r.metadata, r.metrics, r.error, r.created_at, r.finished_at
 """
 
-RUN_COLUMNS: Final = 17
-PROMPT_COLUMN: Final = 9
-
 _SAID = ", ".join(f"'{status}'" for status in HISTORY_STATUSES)
 
 ANSWERED: Final = f"""
@@ -134,7 +131,7 @@ def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, 
 
 def runs(session_id: str, found: Sequence[Row], spoken: Sequence[Row], prompts: Sequence[Row]) -> Runs:
     """Runs of rows in order, decoded when looked at; ``spoken`` holds (run_seq, idx, message_id, role, body)."""
-    bodies = {digest: Message.from_json(body) for digest, body in prompts}
+    bodies = {digest: Message.stored(body, None, role) for digest, role, body in prompts}
     places: dict[int, list[Row]] = {}
 
     def decode(number: int) -> RunOutput:
@@ -148,23 +145,15 @@ def runs(session_id: str, found: Sequence[Row], spoken: Sequence[Row], prompts: 
     return Runs([None] * len(found), decode)
 
 
-def joined_runs(session_id: str, found: Sequence[Row]) -> list[RunOutput]:
-    """Runs of rows that hold one message each, beside its run: `RUN`, prompt, idx, message_id, role, body."""
-    grouped: dict[int, list[Row]] = {}
-    for row in found:
-        grouped.setdefault(row[0], []).append(row)
-    return [_joined_run(session_id, said) for said in grouped.values()]
-
-
-def _joined_run(session_id: str, said: Sequence[Row]) -> RunOutput:
-    row, prompt = said[0][:RUN_COLUMNS], said[0][RUN_COLUMNS]
-    spoken = [message[RUN_COLUMNS + 1 :] for message in said if message[-1] is not None]
-    return run(session_id, row, spoken, {} if prompt is None else {row[PROMPT_COLUMN]: Message.from_json(prompt)})
-
-
-def prompt_only(session_id: str, row: Row) -> RunOutput:
-    """A run of a row of `RUN` and prompt, without its other messages."""
-    return run(session_id, row[:RUN_COLUMNS], (), {row[PROMPT_COLUMN]: Message.from_json(row[RUN_COLUMNS])})
+def messages(found: Iterable[Row]) -> list[Message]:
+    """Messages of rows of (run_id, prompt's role, prompt, idx, message_id, role, body), each prompt beside place 0."""
+    said: list[Message] = []
+    for run_id, prompt_role, prompt, idx, own_id, role, body in found:
+        if prompt is not None:
+            said.append(Message.stored(prompt, f"{run_id}.prompt", prompt_role))
+        if body is not None:
+            said.append(Message.stored(body, own_id or f"{run_id}.{idx}", role))
+    return said
 
 
 def values(found: Iterable[Row]) -> dict[str, dict[str, str]]:

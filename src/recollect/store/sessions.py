@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Final
 
 from recollect import checks
-from recollect.message import Message
+from recollect.message import PROMPT_ROLES, Message
 from recollect.port import Params, Tx, looks, reads
 from recollect.run import RunOutput
 from recollect.session import (
@@ -16,6 +16,7 @@ from recollect.session import (
     SessionMetrics,
     Snapshot,
     TeamSession,
+    arrange,
     select_messages,
 )
 from recollect.store import rows
@@ -70,14 +71,16 @@ async def get_messages(
         return select_messages(snapshot.runs, wanted)
     p = _session(session_id, user_id) | _filter(wanted)
     members, limited = p["members"] > 0, wanted.limit is not None
-    there, chosen, *prompt = await tx.execute(
-        (_THERE, p), (_chosen(members, limited), p), *([(_newest_prompt(members), p)] if limited else [])
+    chosen, *newest = await tx.execute(
+        (_chosen(members, limited), p), *([(_newest_prompt(members), p)] if limited else [])
     )
-    rows.visible(there, session_id)
-    found = rows.joined_runs(session_id, chosen)
-    if limited and prompt[0] and all(run.prompt is None for run in found):
-        found.insert(0, rows.prompt_only(session_id, prompt[0][0]))
-    return select_messages(found, wanted)
+    if not chosen:
+        [there] = await tx.execute((_THERE, p))
+        rows.visible(there, session_id)
+    said = rows.messages(chosen)
+    if limited and not any(message.role in PROMPT_ROLES for message in said):
+        said = rows.messages(newest[0]) + said
+    return arrange([message for message in said if message.role not in wanted.skip_roles], wanted.limit)
 
 
 @reads
@@ -161,7 +164,7 @@ select run_seq, idx, message_id, role, body from recollect_messages
 where session_id = :session_id and {_IS_MINE} order by run_seq, idx
 """
 
-_PROMPTS = f"select digest, body from recollect_prompts where session_id = :session_id and {_IS_MINE}"
+_PROMPTS = f"select digest, role, body from recollect_prompts where session_id = :session_id and {_IS_MINE}"
 
 _ONE_RUN = f"""
 select {RUN} from recollect_runs r where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
@@ -174,7 +177,7 @@ where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE} order by 
 """
 
 _ONE_PROMPT = f"""
-select p.digest, p.body
+select p.digest, p.role, p.body
 from recollect_runs r join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
 where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
 """
@@ -218,7 +221,8 @@ def _chosen(members: bool, limited: bool) -> str:  # noqa: FBT001
         )"""
     return f"""
     with {_newest(members)} {bounded}
-    select {RUN}, case when coalesce(m.idx, 0) = 0 then p.body end, m.idx, m.message_id, m.role, m.body
+    select
+        r.run_id, p.role, case when coalesce(m.idx, 0) = 0 then p.body end, m.idx, m.message_id, m.role, m.body
     from {chosen} c
     join recollect_runs r on r.session_id = :session_id and r.run_seq = c.run_seq
     left join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
@@ -231,7 +235,7 @@ def _chosen(members: bool, limited: bool) -> str:  # noqa: FBT001
 def _newest_prompt(members: bool) -> str:  # noqa: FBT001
     return f"""
     with {_newest(members)}
-    select {RUN}, p.body from recollect_runs r
+    select r.run_id, p.role, p.body, null, null, null, null from recollect_runs r
     join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
     where r.session_id = :session_id and r.run_seq in (select run_seq from newest) and {_IS_MINE}
     order by r.run_seq desc limit 1

@@ -125,7 +125,7 @@ async def begin_run(
         *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
     ]
     if prompt is not None:
-        batch.append((_BEGIN_PROMPT, {**p, "body": prompt.to_json()}))
+        batch.append((_BEGIN_PROMPT, {**p, "role": prompt.role, "body": prompt.to_json()}))
     batch += [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in changes.items()]
     past = [] if history is None else _past(p, history)
     wanted = [*past, *([(_STATE, p)] if with_state else [])]
@@ -282,8 +282,8 @@ select s.session_id, s.next_seq - 1, :idx, :message_id, :role, :body from recoll
 """
 
 _BEGIN_PROMPT = f"""
-insert into recollect_prompts (session_id, digest, body)
-select s.session_id, :digest, :body from recollect_sessions s where {_OPEN}
+insert into recollect_prompts (session_id, digest, role, body)
+select s.session_id, :digest, :role, :body from recollect_sessions s where {_OPEN}
 on conflict (session_id, digest) do nothing
 """
 

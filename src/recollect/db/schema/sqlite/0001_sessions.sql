@@ -104,6 +104,7 @@ create unique index recollect_messages_place on recollect_messages (session_id, 
 create table recollect_prompts (
     session_id text not null,
     digest text not null,
+    role text not null,
     body text not null,
     primary key (session_id, digest)
 );
