@@ -389,6 +389,6 @@ def messages_of(argument: str, value: object) -> tuple[Message, ...]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
         return [_plain(item) for item in value]
     return value.to_dict() if isinstance(value, ToolCall) else value

@@ -71,7 +71,7 @@ class ToolExecution(msgspec.Struct, frozen=True, kw_only=True):
         """The arguments, made afresh for each reader; empty where the model's text is not a JSON object."""
         try:
             arguments = checks.decode(self.arguments)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return {}
         return arguments if isinstance(arguments, dict) else {}
 

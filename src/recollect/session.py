@@ -55,6 +55,7 @@ class SessionHeader(msgspec.Struct, frozen=True, kw_only=True):
     """Differs for a session that was deleted and made anew, or whose past was rewritten."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    """The last activity: when a run began, or took a step ten seconds or more after that."""
 
     @property
     def title(self) -> str:
@@ -192,7 +193,7 @@ class AgentSession:
         if data:
             raise InvalidArgument("session_data", f"unknown keys {sorted(data)}; known: session_name, session_state")
         self._runs: Runs | list[RunOutput] = list(runs or ())
-        self._upserted: dict[str, RunOutput] = {run.run_id: run for run in self._runs}
+        self._upserted: dict[str, RunOutput] = {checks.identifier("run_id", run.run_id): run for run in self._runs}
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -295,12 +296,12 @@ class AgentSession:
         member_ids: Sequence[str] | None = None,
         skip_member_messages: bool = True,
     ) -> list[Message]:
-        """The messages of the conversation, oldest first; the system message once.
+        """The messages of the conversation, oldest first; the system message once, the first there is.
 
         Runs of status paused, cancelled, error, regenerated and interrupted are skipped unless ``skip_statuses`` says
         otherwise (``()`` shows all); runs of a team's members too, unless ``member_ids`` names them or
-        ``skip_member_messages`` is False. With ``limit`` the newest messages are given: the system message is kept and
-        counts, and no tool result without its call leads. ``skip_history_messages`` changes nothing here: a run
+        ``skip_member_messages`` is False. With ``limit`` the newest messages are given: the system message is kept
+        and counts, and no tool result without its call leads. ``skip_history_messages`` changes nothing here: a run
         does not repeat the messages of earlier ones.
         """
         del skip_history_messages
@@ -477,13 +478,19 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 def select_messages(runs: Sequence[RunOutput], wanted: Filter) -> list[Message]:
     """The wanted messages of these runs, by the rules of `AgentSession.get_messages`."""
-    found: list[tuple[Message, ...]] = []
+    found: list[list[Message]] = []
     for run in reversed(runs):
         if wanted.last_n_runs is not None and len(found) >= wanted.last_n_runs:
             break
         if wanted.takes(run):
-            found.append(tuple(message for message in run.messages if message.role not in wanted.skip_roles))
+            found.append([message for message in shown(run) if message.role not in wanted.skip_roles])
     return arrange([message for said in reversed(found) for message in said], wanted.limit)
+
+
+def shown(run: RunOutput) -> list[Message]:
+    """The run's messages without system messages in its midst: notes to the model, not part of what was said."""
+    said = [message for message in run.said if message.role not in PROMPT_ROLES]
+    return said if run.prompt is None else [run.prompt, *said]
 
 
 def arrange(messages: list[Message], limit: int | None) -> list[Message]:
@@ -497,7 +504,7 @@ def _with_one_prompt(messages: list[Message]) -> list[Message]:
 
 
 def _newest(messages: list[Message], limit: int) -> list[Message]:
-    prompt = next((message for message in reversed(messages) if message.role in PROMPT_ROLES), None)
+    prompt = next((message for message in messages if message.role in PROMPT_ROLES), None)
     spoken = [message for message in messages if message.role not in PROMPT_ROLES]
     room = limit - (prompt is not None)
     newest = spoken[-room:] if room > 0 else []

@@ -385,16 +385,25 @@ class SqliteDb(Store):
     def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.create_function("recollect_alive", 3, owner.alive)
         connection.create_function("recollect_fold", 1, fold, deterministic=True)
-        if self.db_file is not None and connection.execute("pragma journal_mode").fetchone()[0] != "wal":
-            try:
-                connection.execute("pragma journal_mode = wal")
-            except sqlite3.OperationalError as error:
-                if _primary(error) != sqlite3.SQLITE_READONLY:
-                    raise
+        if self.db_file is not None:
+            self._use_wal(connection)
         connection.execute(f"pragma synchronous = {self.durability}")
         connection.execute("pragma cache_size = -8192")
         if sys.platform == "darwin" and self.durability == "full":
             connection.execute("pragma fullfsync = 1")
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Have readers and the writer not wait for one another. SQLite's own timeout does not hold for this."""
+        deadline = self._deadline()
+        while connection.execute("pragma journal_mode").fetchone()[0] != "wal":
+            try:
+                connection.execute("pragma journal_mode = wal")
+            except sqlite3.OperationalError as error:
+                if _primary(error) == sqlite3.SQLITE_READONLY:
+                    return  # it can be read all the same
+                if _primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
 
     def _refuse(self, error: sqlite3.Error) -> NoReturn:
         kind = _CODES.get(_primary(error), DatabaseError)

@@ -14,7 +14,7 @@ from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, SessionConflict
 from recollect.message import messages_of
 from recollect.port import Access, Params, Statement, Tx, writes
-from recollect.run import FINISHED, RunMetrics, RunOutput, RunStatus
+from recollect.run import FINISHED, RunOutput, RunStatus
 from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
 from recollect.store import rows
 from recollect.store.lists import get_sessions
@@ -84,7 +84,8 @@ async def update_values(
     """
     p = _mine(session_id, user_id) | {"kind": checks.one_of("kind", kind, ("state", "metadata", "tag"))}
     texts = checks.json_object(_ARGUMENT.get(kind, kind), changes)
-    changed, *_, found = await tx.execute((_TOUCH, p), *_set_values(p, {kind: texts}), (_VALUES_OF, p))
+    touch = _TOUCH if texts else _THERE
+    changed, *_, found = await tx.execute((touch, p), *_set_values(p, {kind: texts}), (_VALUES_OF, p))
     rows.visible(changed, session_id)
     return {key: checks.decode(text) for key, text in found}
 
@@ -101,7 +102,8 @@ async def save_session(tx: Tx, session: AgentSession | TeamSession) -> SessionHe
         return await upsert_session(tx, session)
     changes = _checked(session.changes())
     p = _mine(session.session_id, None) | {"version": session.version, "epoch": session.header.epoch}
-    [gate] = await tx.execute((_TOUCH_SAME, p))
+    anything = changes.name is not None or changes.runs or any(changes.values.values())
+    [gate] = await tx.execute((_TOUCH_SAME if anything else _SAME, p))
     if not gate:
         [there] = await tx.execute((_HEADER_OF, p))
         rows.visible(there, session.session_id)
@@ -212,6 +214,12 @@ _HEADER_OF = f"select {HEADER} from recollect_sessions s where s.session_id = :s
 _TOUCH = f"""
 update recollect_sessions as s set version = version + 1 where s.session_id = :session_id and {MINE}
 returning version
+"""
+
+_THERE = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
+
+_SAME = """
+select version from recollect_sessions where session_id = :session_id and version = :version and epoch = :epoch
 """
 
 _TOUCH_SAME = """
@@ -387,7 +395,7 @@ def _new_run(p: Params, run: RunOutput) -> list[Statement]:
         "model": checks.optional_identifier("model", run.model),
         "input": run.input_count,
         "metadata": run.metadata_json,
-        "metrics": checks.encode(run.metrics).decode() if run.metrics != RunMetrics() else None,
+        "metrics": rows.metrics_text(run.metrics),
         "error": None if run.error is None else checks.problem("error", run.error),
         "chars": sum(message.chars for message in run.said),
         "began": None if run.created_at is None else checks.moment("created_at", run.created_at),

@@ -157,9 +157,19 @@ order by s.session_id limit :limit
 
 
 def _page(conditions: tuple[str, ...], sort: Sort) -> str:
-    where = " and ".join(conditions) or "1 = 1"
+    """The newest sessions that meet the conditions. With none that has an index, both kinds are read and merged."""
+    along = {_CONDITIONS[column] for column in ("user_id", "kind", "agent_id", "team_id")}
+    kinds = [()] if along & set(conditions) else [("s.kind = 'agent'",), ("s.kind = 'team'",)]
+    pages = [_one_page((*kind, *conditions), sort) for kind in kinds]
+    if len(pages) == 1:
+        return pages[0]
+    both = " union all ".join(f"select * from ({page}) one" for page in pages)
+    return f"select * from ({both}) s order by {sort} desc, session_id desc limit :limit"
+
+
+def _one_page(conditions: tuple[str, ...], sort: Sort) -> str:
     return f"""
-    select {HEADER} from recollect_sessions s where {where}
+    select {HEADER} from recollect_sessions s where {" and ".join(conditions)}
     order by s.{sort} desc, s.session_id desc limit :limit
     """
 

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
+from recollect import checks
 from recollect.checks import from_micros
 from recollect.errors import SessionNotFound
-from recollect.history import HISTORY_STATUSES
-from recollect.message import Message
+from recollect.message import PROMPT_ROLES, Message
 from recollect.port import Row
 from recollect.run import RunMetrics, RunOutput, RunStatus, TeamRunOutput
 from recollect.session import Runs, SessionHeader
+from recollect.store.newest import STATUS
 
 HEADER: Final = """
     s.session_id, s.kind, s.agent_id, s.team_id, s.user_id, s.name, s.name_source, s.preview, s.archived, s.pinned,
@@ -24,38 +25,23 @@ HEADER: Final = """
 MINE: Final = "(cast(:user_id as text) is null or s.user_id = :user_id)"
 """Law 4: a call that names a user sees that user's sessions and no others; one without a user is trusted."""
 
-STATUS: Final = """
-    case when r.status <> 'running' or exists (
-        select 1 from recollect_leases l
-        where l.session_id = r.session_id and l.run_seq = r.run_seq and {alive}
-    ) then r.status else 'interrupted' end
-"""
-"""A run whose lease ran out is interrupted, whether or not somebody has recorded it yet."""
-
 RUN: Final = f"""
     r.run_seq, r.run_id, r.parent_run_id, r.agent_id, r.agent_name, r.team_id, r.user_id, {STATUS}, r.attempt,
     r.prompt, r.model, r.input, r.metadata, r.metrics, r.error, r.created_at, r.finished_at
 """
 
-_SAID = ", ".join(f"'{status}'" for status in HISTORY_STATUSES)
-
-ANSWERED: Final = f"""
-    recollect_runs r {{along recollect_runs_history}}
-    where r.session_id = :session_id and r.parent_run_id is null and r.status in ({_SAID})
-"""
-"""Top-level runs that are part of what was said, along the index that holds only them."""
-
-UNANSWERED: Final = f"""
-    recollect_runs r {{along recollect_runs_rest}}
-    where r.session_id = :session_id and r.parent_run_id is null and r.status not in ({_SAID})
-"""
-"""All other top-level runs, along the index that holds only them."""
-
-OF_MEMBERS: Final = "recollect_runs r where r.session_id = :session_id and r.parent_run_id is not null"
-
 _STATUSES: Final = {str(status): status for status in RunStatus}
-_metrics = msgspec.json.Decoder(RunMetrics).decode
-_NO_METRICS: Final = RunMetrics()
+NO_METRICS: Final = RunMetrics()
+
+
+def metrics_text(metrics: RunMetrics) -> str | None:
+    """Metrics as they are stored: the fields in order, as a JSON array, a third of the length of an object."""
+    return None if metrics == NO_METRICS else checks.encode(msgspec.structs.astuple(metrics)).decode()
+
+
+def read_metrics(text: str) -> RunMetrics:
+    """Metrics as they were stored; fields that were added since have their defaults."""
+    return RunMetrics(*checks.decode(text))
 
 
 def header(row: Row) -> SessionHeader:
@@ -118,7 +104,7 @@ def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, 
         parent_run_id=parent,
         model=model,
         messages=tuple(said),
-        metrics=_NO_METRICS if metrics is None else _metrics(metrics),
+        metrics=NO_METRICS if metrics is None else read_metrics(metrics),
         error=error,
         attempt=attempt,
         run_seq=run_seq,
@@ -146,12 +132,15 @@ def runs(session_id: str, found: Sequence[Row], spoken: Sequence[Row], prompts: 
 
 
 def messages(found: Iterable[Row]) -> list[Message]:
-    """Messages of rows of (run_id, prompt's role, prompt, idx, message_id, role, body), each prompt beside place 0."""
+    """Messages of rows of (run_id, prompt's role, prompt, idx, message_id, role, body), each prompt beside place 0.
+
+    As `recollect.session.shown` has it, system messages in the midst of a run are left out.
+    """
     said: list[Message] = []
     for run_id, prompt_role, prompt, idx, own_id, role, body in found:
         if prompt is not None:
             said.append(Message.stored(prompt, f"{run_id}.prompt", prompt_role))
-        if body is not None:
+        if body is not None and role not in PROMPT_ROLES:
             said.append(Message.stored(body, own_id or f"{run_id}.{idx}", role))
     return said
 

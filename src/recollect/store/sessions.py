@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
 from recollect import checks
 from recollect.message import PROMPT_ROLES, Message
-from recollect.port import Params, Tx, looks, reads
-from recollect.run import RunOutput
+from recollect.port import Params, Row, Tx, looks, reads
+from recollect.run import RunOutput, RunStatus
 from recollect.session import (
     AgentSession,
     Filter,
@@ -20,9 +21,8 @@ from recollect.session import (
     select_messages,
 )
 from recollect.store import rows
-from recollect.store.rows import ANSWERED, HEADER, MINE, OF_MEMBERS, RUN, STATUS, UNANSWERED, is_set, text_set
-
-NO_LIMIT: Final = 1 << 60
+from recollect.store.newest import newest
+from recollect.store.rows import HEADER, MINE, RUN, is_set, text_set
 
 KINDS: Final = ("state", "metadata", "summary", "tag")
 """What a session's values are kept for."""
@@ -70,17 +70,35 @@ async def get_messages(
             raise rows.no_session(session_id)
         return select_messages(snapshot.runs, wanted)
     p = _session(session_id, user_id) | _filter(wanted)
-    members, limited = p["members"] > 0, wanted.limit is not None
-    chosen, *newest = await tx.execute(
-        (_chosen(members, limited), p), *([(_newest_prompt(members), p)] if limited else [])
-    )
-    if not chosen:
+    statuses = frozenset(RunStatus) - wanted.skip_statuses
+    chosen = _chosen(statuses, p["members"] > 0)
+    found: Sequence[Row]
+    if wanted.last_n_runs is not None:
+        [found] = await tx.execute((chosen, p | {"runs": wanted.last_n_runs}))
+        said = rows.messages(found)
+    else:
+        said, found = await _enough(tx, chosen, p, wanted)
+        [any_prompt] = await tx.execute((_ANY_PROMPT, p))
+        if any_prompt:
+            [prompt] = await tx.execute((_first_prompt(statuses, p["members"] > 0), p | {"runs": 1}))
+            said = rows.messages(prompt) + said
+    if not found:
         [there] = await tx.execute((_THERE, p))
         rows.visible(there, session_id)
-    said = rows.messages(chosen)
-    if limited and not any(message.role in PROMPT_ROLES for message in said):
-        said = rows.messages(newest[0]) + said
     return arrange([message for message in said if message.role not in wanted.skip_roles], wanted.limit)
+
+
+async def _enough(tx: Tx, chosen: str, p: Params, wanted: Filter) -> tuple[list[Message], Sequence[Row]]:
+    """The messages of so many runs that the limit is reached, with their rows. Most runs hold two messages or more."""
+    limit = wanted.limit or 0
+    runs = limit // 2 + 1
+    while True:
+        [found] = await tx.execute((chosen, p | {"runs": runs}))
+        said = rows.messages(found)
+        spoken = [m for m in said if m.role not in wanted.skip_roles and m.role not in PROMPT_ROLES]
+        if len(spoken) >= limit or len({row[0] for row in found}) < runs:
+            return said, found
+        runs *= 4
 
 
 @reads
@@ -101,7 +119,7 @@ async def get_last_run(tx: Tx, session_id: str, user_id: str | None = None) -> R
     p = _session(session_id, user_id)
     header, last = await tx.execute((_HEADER, p), (_LAST_RUN, p))
     rows.visible(header, session_id)
-    return await get_run(tx, last[0][0], session_id) if last else None
+    return await get_run(tx, last[0][1], session_id) if last else None
 
 
 @reads
@@ -166,6 +184,8 @@ where session_id = :session_id and {_IS_MINE} order by run_seq, idx
 
 _PROMPTS = f"select digest, role, body from recollect_prompts where session_id = :session_id and {_IS_MINE}"
 
+_ANY_PROMPT = "select 1 from recollect_prompts where session_id = :session_id limit 1"
+
 _ONE_RUN = f"""
 select {RUN} from recollect_runs r where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
 """
@@ -182,49 +202,28 @@ from recollect_runs r join recollect_prompts p on p.session_id = r.session_id an
 where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
 """
 
-_TAKEN = f"""
-    (cast(:agent_id as text) is null or r.agent_id = :agent_id)
+_TAKEN = """
+    and (cast(:agent_id as text) is null or r.agent_id = :agent_id)
     and (cast(:team_id as text) is null or r.team_id = :team_id)
-    and not ({is_set("skip_statuses", STATUS)})
 """
 
 
-def _newest_runs(source: str) -> str:
-    return f"""
-        select run_seq from (
-            select r.run_seq from {source} and {_TAKEN} order by r.run_seq desc limit :last_n_runs
-        )
-    """
-
-
-def _newest(members: bool) -> str:  # noqa: FBT001
-    """The newest runs that are wanted: one branch for each index, so that no run is walked past that is not."""
-    sources = [ANSWERED, UNANSWERED]
-    if members:
-        sources.append(f"{OF_MEMBERS} and (:members = 1 or {is_set('member_ids', 'r.agent_id')})")
-    branches = " union all ".join(_newest_runs(source) for source in sources)
-    return f"newest as (select run_seq from ({branches}) order by run_seq desc limit :last_n_runs)"
+def _wanted(statuses: frozenset[str], *, members: bool, condition: str = "", order: str = "desc") -> str:
+    """The newest (or oldest) runs that are wanted, as a table ``wanted`` of their places."""
+    named = f"(:members = 1 or {is_set('member_ids', 'r.agent_id')})" if members else None
+    runs = newest("r.run_seq", statuses, ":runs", condition=_TAKEN + condition, members=named, order=order)
+    return f"wanted as ({runs})"
 
 
 @cache
-def _chosen(members: bool, limited: bool) -> str:  # noqa: FBT001
-    """The runs that hold the wanted messages, one row for each message, beside its run."""
-    chosen = "newest"
-    bounded = ""
-    if limited:
-        chosen = "(select run_seq from newest where run_seq >= (select min(run_seq) from bounded))"
-        bounded = f""", bounded as (
-            select m.run_seq from recollect_messages m
-            where m.session_id = :session_id and m.run_seq in (select run_seq from newest)
-                and m.role not in ('system', 'developer') and not ({is_set("skip_roles", "m.role")})
-            order by m.run_seq desc, m.idx desc limit :limit
-        )"""
+def _chosen(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
+    """The messages of the newest runs that are wanted; a run without messages has one row."""
     return f"""
-    with {_newest(members)} {bounded}
+    with {_wanted(statuses, members=members)}
     select
         r.run_id, p.role, case when coalesce(m.idx, 0) = 0 then p.body end, m.idx, m.message_id, m.role, m.body
-    from {chosen} c
-    join recollect_runs r on r.session_id = :session_id and r.run_seq = c.run_seq
+    from wanted
+    join recollect_runs r on r.session_id = :session_id and r.run_seq = wanted.run_seq
     left join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
     left join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
     where {_IS_MINE} order by r.run_seq, m.idx
@@ -232,27 +231,18 @@ def _chosen(members: bool, limited: bool) -> str:  # noqa: FBT001
 
 
 @cache
-def _newest_prompt(members: bool) -> str:  # noqa: FBT001
+def _first_prompt(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
+    """The system message of the first run that has one."""
     return f"""
-    with {_newest(members)}
-    select r.run_id, p.role, p.body, null, null, null, null from recollect_runs r
+    with {_wanted(statuses, members=members, condition="and r.prompt is not null", order="asc")}
+    select r.run_id, p.role, p.body, null, null, null, null from wanted
+    join recollect_runs r on r.session_id = :session_id and r.run_seq = wanted.run_seq
     join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
-    where r.session_id = :session_id and r.run_seq in (select run_seq from newest) and {_IS_MINE}
-    order by r.run_seq desc limit 1
+    where {_IS_MINE}
     """
 
 
-_LAST_RUN = f"""
-select run_id from (
-    select * from (
-        select r.run_id, r.run_seq from {ANSWERED} order by r.run_seq desc limit 1
-    )
-    union all
-    select * from (
-        select r.run_id, r.run_seq from {UNANSWERED} order by r.run_seq desc limit 1
-    )
-) order by run_seq desc limit 1
-"""
+_LAST_RUN = newest("r.run_seq, r.run_id", RunStatus, "1")
 
 
 def _session(session_id: str, user_id: str | None) -> Params:
@@ -268,8 +258,4 @@ def _filter(wanted: Filter) -> Params:
         "team_id": wanted.team_id,
         "members": 1 if not wanted.skip_member_messages else 2 if wanted.member_ids else 0,
         "member_ids": text_set(wanted.member_ids),
-        "skip_statuses": text_set(wanted.skip_statuses),
-        "skip_roles": text_set(wanted.skip_roles),
-        "last_n_runs": NO_LIMIT if wanted.last_n_runs is None else wanted.last_n_runs,
-        "limit": NO_LIMIT if wanted.limit is None else wanted.limit,
     }

@@ -7,9 +7,10 @@ later statement repeats the condition, so that a closed gate changes nothing.
 from __future__ import annotations
 
 import hashlib
-import secrets
+import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -17,11 +18,12 @@ import uuid_utils
 
 from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, RunLost, UserRequired
-from recollect.history import History, HistoryLimits, select
+from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
 from recollect.message import PROMPT_ROLES, Message, messages_of
 from recollect.port import Duplicate, Params, Row, Statement, Tx, writes
 from recollect.run import RunMetrics, RunStatus
-from recollect.store.rows import ANSWERED, no_session
+from recollect.store.newest import newest
+from recollect.store.rows import NO_METRICS, metrics_text, no_session
 
 LEASE: Final = 30_000_000
 """Microseconds for which a run holds its lease without a sign of life."""
@@ -58,8 +60,8 @@ def new_id() -> str:
 
 
 def new_token() -> int:
-    """A random number of 63 bits."""
-    return secrets.randbits(63)
+    """A random number of 63 bits; it tells one holder from another and is no secret."""
+    return random.getrandbits(63)
 
 
 @writes
@@ -137,7 +139,6 @@ async def begin_run(
         raise UserRequired(session_id) if user_id is None else no_session(session_id)
     if gone:
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
-        answers[len(batch) - 4 :] = await tx.execute(*wanted)
     answers = answers[len(batch) - 4 :]
     run_seq, version, epoch, now = gate[0]
     return OpenRun(
@@ -173,11 +174,12 @@ async def append_messages(
         RunLost: the run was ended or taken over by somebody else.
     """
     messages = messages_of("messages", messages)
-    p = _step(run, messages, at)
+    p = _step(run, messages, at) | {"changed": int(bool(messages) or bool(state))}
     return await _commit(
         tx,
         p,
         (_APPEND_HEADER, p),
+        (_ACTIVE, p),
         (_RENEW_LEASE, p),
         (_APPEND_RUN, p),
         *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
@@ -205,14 +207,14 @@ async def finish_run(
         RunLost: the run was ended or taken over by somebody else.
     """
     messages = messages_of("messages", messages)
-    took = RunMetrics() if metrics is None else metrics
+    took = NO_METRICS if metrics is None else metrics
     if not isinstance(took, RunMetrics):
         raise InvalidArgument("metrics", f"must be RunMetrics, not {type(took).__name__}")
     ended = RunStatus(checks.one_of("status", status, RunStatus))
     p = _step(run, messages, at) | {
         "status": str(ended),
         "completed": int(ended is RunStatus.completed and run.parent_run_id is None),
-        "metrics": checks.encode(took).decode() if took != RunMetrics() else None,
+        "metrics": metrics_text(took),
         "input_tokens": took.input_tokens,
         "output_tokens": took.output_tokens,
         "model": checks.optional_identifier("model", model),
@@ -222,6 +224,7 @@ async def finish_run(
         tx,
         p,
         (_FINISH_HEADER, p),
+        (_ACTIVE, p),
         (_FINISH_RUN, p),
         *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
         *_state_changes(p, state),
@@ -239,6 +242,8 @@ def digest(prompt: Any) -> str:
         raise InvalidArgument("prompt", f"must be a system message, not {prompt!r}")
     return hashlib.blake2b(prompt.to_json().encode(), digest_size=8).hexdigest()
 
+
+_PLACE = itemgetter(0, 1)
 
 _OPEN = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
 
@@ -315,18 +320,16 @@ on conflict (session_id, kind, key) do update set value = excluded.value
 _STATE = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
 # One more than may be shown: so that it is known whether any were left out.
-_CANDIDATES = f"""
-select count(*) from (select 1 from {ANSWERED} order by r.run_seq desc limit :history_runs + 1) newest
-"""
+_CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':history_runs + 1')}) runs"
 
 _PAST = f"""
-with recent as materialized (
-    select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto
-    from (select r.run_seq, r.chars from {ANSWERED} order by r.run_seq desc limit :history_runs) newest
+select m.run_seq, m.idx, m.role, m.body from recollect_messages m
+where m.session_id = :session_id and m.run_seq in (
+    select run_seq from (
+        select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto
+        from ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs")}) runs
+    ) summed where upto <= :history_chars
 )
-select m.run_seq, m.role, m.body from recollect_messages m
-where m.session_id = :session_id and m.run_seq in (select run_seq from recent where upto <= :history_chars)
-order by m.run_seq, m.idx
 """
 
 _HELD = """
@@ -338,11 +341,10 @@ _HELD = """
 
 _APPEND_HEADER = f"""
 update recollect_sessions set
-    version = version + 1,
-    message_count = message_count + :spoken,
-    updated_at = :now
+    version = version + :changed,
+    message_count = message_count + :spoken
 where session_id = :session_id and {_HELD}
-returning version, updated_at
+returning version, :now
 """
 
 _FINISH_HEADER = f"""
@@ -351,10 +353,14 @@ update recollect_sessions set
     message_count = message_count + :spoken,
     completed_count = completed_count + :completed,
     input_tokens = input_tokens + :input_tokens,
-    output_tokens = output_tokens + :output_tokens,
-    updated_at = :now
+    output_tokens = output_tokens + :output_tokens
 where session_id = :session_id and {_HELD}
-returning version, updated_at
+returning version, :now
+"""
+
+# A step of a run that goes on is activity, but not worth four indexes while the begin is this fresh.
+_ACTIVE = """
+update recollect_sessions set updated_at = :now where session_id = :session_id and updated_at < :now - 10000000
 """
 
 _RENEW_LEASE = """
@@ -461,7 +467,7 @@ def _past(p: Params, limits: HistoryLimits) -> list[Statement]:
 
 def _history(candidates: Sequence[Row], found: Sequence[Row], limits: HistoryLimits) -> History:
     runs = len({row[0] for row in found})
-    messages = [Message.stored(body, None, role) for _, role, body in found]
+    messages = [Message.stored(body, None, role) for _, _, role, body in sorted(found, key=_PLACE)]
     return select(messages, runs, limits, older=candidates[0][0] > runs)
 
 

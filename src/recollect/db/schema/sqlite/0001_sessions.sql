@@ -27,7 +27,7 @@ create table recollect_sessions (
     updated_at integer not null
 ) without rowid;
 
-create index recollect_sessions_active on recollect_sessions (updated_at, session_id);
+-- Without a filter the list is read from both kinds: an index less to keep up with each turn.
 create index recollect_sessions_user_active on recollect_sessions (user_id, updated_at, session_id)
     where user_id is not null;
 create index recollect_sessions_agent_active on recollect_sessions (agent_id, updated_at, session_id)
@@ -35,7 +35,6 @@ create index recollect_sessions_agent_active on recollect_sessions (agent_id, up
 create index recollect_sessions_team_active on recollect_sessions (team_id, updated_at, session_id)
     where team_id is not null;
 create index recollect_sessions_kind_active on recollect_sessions (kind, updated_at, session_id);
-create index recollect_sessions_created on recollect_sessions (created_at, session_id);
 create index recollect_sessions_user_created on recollect_sessions (user_id, created_at, session_id)
     where user_id is not null;
 create index recollect_sessions_agent_created on recollect_sessions (agent_id, created_at, session_id)
@@ -83,12 +82,11 @@ create table recollect_runs (
 
 create unique index recollect_runs_id on recollect_runs (session_id, run_id);
 create index recollect_runs_version on recollect_runs (session_id, version);
--- Its last two columns are there so that the walk back never leaves the index.
-create index recollect_runs_history on recollect_runs (session_id, run_seq, chars, status, parent_run_id)
-    where parent_run_id is null and status in ('completed', 'cancelled', 'interrupted');
-
-create index recollect_runs_rest on recollect_runs (session_id, run_seq)
-    where parent_run_id is null and status not in ('completed', 'cancelled', 'interrupted');
+-- The last two columns are there so that the walk back never leaves the index.
+create index recollect_runs_completed on recollect_runs (session_id, run_seq, chars, status, parent_run_id)
+    where parent_run_id is null and status = 'completed';
+create index recollect_runs_others on recollect_runs (session_id, status, run_seq, chars, parent_run_id)
+    where parent_run_id is null and status <> 'completed';
 
 create table recollect_messages (
     session_id text not null,

@@ -1,0 +1,65 @@
+"""The newest top-level runs of a session, as SQL: one branch for each status, along an index that holds only its runs.
+
+The branches are merged in order, and the limit ends them all: nothing is sorted, and nothing is walked past that is not
+wanted, whatever else the session holds, be it thousands of members' runs, or of failed or cancelled ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from recollect.run import RunStatus
+
+ALIVE: Final = """exists (
+    select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq and {alive}
+)"""
+"""The run ``r`` has a lease whose holder may still be at work."""
+
+STATUS: Final = f"case when r.status <> 'running' or {ALIVE} then r.status else 'interrupted' end"
+"""A run whose lease ran out is interrupted, whether or not somebody has recorded it yet."""
+
+_OF_MEMBERS: Final = "recollect_runs r where r.session_id = :session_id and r.parent_run_id is not null"
+
+
+def stored_as(status: str) -> str:
+    """The top-level runs that are stored with this status, as the source of a select."""
+    index = "recollect_runs_completed" if status == RunStatus.completed else "recollect_runs_others"
+    return f"""
+        recollect_runs r {{along {index}}}
+        where r.session_id = :session_id and r.parent_run_id is null and r.status = '{status}'
+        {"" if status == RunStatus.completed else "and r.status <> 'completed'"}
+    """
+
+
+def newest(
+    columns: str,
+    statuses: Iterable[str],
+    limit: str,
+    *,
+    condition: str = "",
+    members: str | None = None,
+    order: str = "desc",
+) -> str:
+    """A select of the newest runs that read as one of these statuses. The first column must be ``r.run_seq``.
+
+    ``condition`` begins with ``and``. ``members`` is a condition on members' runs that are wanted too; without it none
+    are. ``order="asc"`` gives the oldest instead.
+    """
+    wanted = set(statuses)
+    sources = [stored_as(status) for status in RunStatus if status in wanted - _LEASED]
+    if RunStatus.interrupted in wanted:
+        sources.append(stored_as(RunStatus.interrupted))
+    if wanted & _LEASED:
+        held = "" if wanted >= _LEASED else f"and {'' if RunStatus.running in wanted else 'not'} {ALIVE}"
+        sources.append(stored_as(RunStatus.running) + held)
+    if members is not None:
+        reads_as = ", ".join(f"'{status}'" for status in sorted(wanted)) or "''"
+        sources.append(f"{_OF_MEMBERS} and {members} and {STATUS} in ({reads_as})")
+    sources = sources or [f"{stored_as(RunStatus.completed)} and 1 = 0"]
+    branches = " union all ".join(f"select {columns} from {source} {condition}" for source in sources)
+    return f"{branches} order by 1 {order} limit {limit}"
+
+
+_LEASED: Final = {RunStatus.running, RunStatus.interrupted}
+"""What a run that is stored as running may read as."""

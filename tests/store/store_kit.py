@@ -1,0 +1,159 @@
+"""What the tests of the store share: one store seen through one face, its rows, and short words for turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol
+
+from recollect.db.sqlite import SqliteDb
+from recollect.message import Message
+from recollect.port import Tx, reads, writes
+from recollect.session import SessionHeader
+from recollect.store import OpenRun
+
+TABLES = ("sessions", "values", "runs", "messages", "prompts", "leases")
+
+Dump = dict[str, list[tuple[Any, ...]]]
+
+
+class MovingClock:
+    """The clock of this machine, which a test may put forward or stop."""
+
+    def __init__(self) -> None:
+        self.ahead = 0
+        self.stopped_at: int | None = None
+
+    def now(self) -> int:
+        return (self.stopped_at or time.time_ns() // 1000) + self.ahead
+
+    def forward(self, seconds: float) -> None:
+        self.ahead += int(seconds * 1_000_000)
+
+    def stop(self) -> None:
+        self.stopped_at = self.now() - self.ahead
+
+
+class Face(Protocol):
+    """A store whose every method is awaited, whichever face answers."""
+
+    db: SqliteDb
+    clock: MovingClock
+
+    def __getattr__(self, method: str) -> Callable[..., Any]: ...
+
+
+class SyncFace:
+    """The plain methods, each behind an await; they run inside the loop of the test, as in a notebook."""
+
+    def __init__(self, db: SqliteDb, clock: MovingClock) -> None:
+        self.db, self.clock = db, clock
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        plain = getattr(self.db, method)
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            return plain(*args, **kwargs)
+
+        return awaited
+
+    async def iter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
+        for header in self.db.iter_sessions(**filters):
+            yield header
+
+
+class AsyncFace:
+    """The ``a`` twins."""
+
+    def __init__(self, db: SqliteDb, clock: MovingClock) -> None:
+        self.db, self.clock = db, clock
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return getattr(self.db, f"a{method}")
+
+    async def iter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
+        async with aclosing(self.db.aiter_sessions(**filters)) as headers:
+            async for header in headers:
+                yield header
+
+
+BACKENDS: dict[str, Callable[[Path, MovingClock], SqliteDb]] = {
+    "memory": lambda _, clock: SqliteDb(clock=clock),
+    "full": lambda folder, clock: SqliteDb(folder / "sessions.db", durability="full", clock=clock),
+    "normal": lambda folder, clock: SqliteDb(folder / "sessions.db", durability="normal", clock=clock),
+}
+
+
+FACES = {"sync": SyncFace, "async": AsyncFace}
+
+TWO = [("memory", "sync"), ("full", "async")]
+"""Enough for long tables of arguments: they are judged before any database is asked."""
+
+
+def user(text: Any = "Hi", **fields: Any) -> Message:
+    return Message("user", text, **fields)
+
+
+def answer(text: Any = "Hello", **fields: Any) -> Message:
+    return Message("assistant", text, **fields)
+
+
+def system(text: str = "Be brief.") -> Message:
+    return Message("system", text)
+
+
+def calls(*ids: str) -> Message:
+    """An assistant's wish to have a tool called, once for each id."""
+    wanted = [{"id": own, "type": "function", "function": {"name": "look", "arguments": '{"at": 1}'}} for own in ids]
+    return Message("assistant", None, tool_calls=wanted)
+
+
+def result(id: str, text: str = "seen") -> Message:
+    return Message("tool", text, tool_call_id=id)
+
+
+async def turn(db: Face, session_id: str = "s", text: str = "Hi", **begin: Any) -> OpenRun:
+    """A whole run of one question and its answer."""
+    run = await db.begin_run(session_id, [user(text)], **begin)
+    await db.finish_run(run, [answer(f"You said: {text}")])
+    return run  # type: ignore[no-any-return]
+
+
+async def texts(db: Face, session_id: str = "s") -> list[str]:
+    """Everything said in a session, in every run, in order."""
+    session = await db.get_session(session_id)
+    return [message.text for run in session.runs for message in run.messages]
+
+
+async def header_of(db: Face, session_id: str = "s") -> SessionHeader:
+    header = await db.get_header(session_id)
+    assert header is not None
+    return header  # type: ignore[no-any-return]
+
+
+@reads
+async def _dump(tx: Tx) -> Dump:
+    found = await tx.execute(*((f"select * from recollect_{table} order by 1, 2, 3", {}) for table in TABLES))
+    return dict(zip(TABLES, found, strict=True))
+
+
+def dump(db: Face | SqliteDb) -> Dump:
+    """Every stored row, by table."""
+    store = db if isinstance(db, SqliteDb) else db.db
+    return store.transact(_dump)
+
+
+@writes
+async def change_rows(tx: Tx, sql: str, **params: Any) -> list[tuple[Any, ...]]:
+    """Any statement, in the place of somebody with the SQLite shell."""
+    [found] = await tx.execute((sql, params))
+    return found
+
+
+def run_sql(db: Face, sql: str, **params: Any) -> list[tuple[Any, ...]]:
+    return db.db.transact(change_rows, sql, **params)
+
+
+NOTHING: Dump = {table: [] for table in TABLES}

@@ -1,0 +1,531 @@
+"""One store serves threads, event loops, forked children and other processes at the same time, through both faces."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_kit import BACKENDS, MovingClock, answer, change_rows, dump, user
+
+from recollect.db.sqlite import SqliteDb
+from recollect.errors import DatabaseBusy, InvalidArgument, RunConflict, RunLost, SessionConflict, UserRequired
+
+
+@pytest.fixture(params=BACKENDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteDb]:
+    with BACKENDS[request.param](tmp_path, MovingClock()) as db:
+        yield db
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> Iterator[SqliteDb]:
+    with SqliteDb(tmp_path / "sessions.db") as db:
+        yield db
+
+
+def turn(db: SqliteDb, session_id: str = "s", text: str = "Hi") -> None:
+    run = db.begin_run(session_id, [user(text)])
+    db.append_messages(run, [answer("step")])
+    db.finish_run(run, [answer("done")])
+
+
+async def aturn(db: SqliteDb, session_id: str = "s", text: str = "Hi") -> None:
+    run = await db.abegin_run(session_id, [user(text)])
+    await db.aappend_messages(run, [answer("step")])
+    await db.afinish_run(run, [answer("done")])
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def _whole(db: SqliteDb, turns: int, session_id: str = "s") -> bool:
+    """Whether a session holds so many turns, each complete, in one order without gaps."""
+    session = db.get_session(session_id)
+    assert session is not None
+    said = [[message.text for message in run.messages][1:] for run in session.runs]
+    assert session.header.run_count == session.header.completed_count == len(session.runs)
+    assert session.header.version == 3 * len(session.runs)
+    assert [run.run_seq for run in session.runs] == list(range(1, len(session.runs) + 1))
+    return said == [["step", "done"]] * turns
+
+
+def test_both_faces_of_one_store_see_one_truth(store: SqliteDb) -> None:
+    turn(store)
+    asyncio.run(aturn(store))
+    turn(store)
+    assert asyncio.run(store.aget_session("s")).to_dict() == store.get_session("s").to_dict()  # type: ignore[union-attr]
+    assert _whole(store, 3)
+
+
+def test_several_loops_in_turn_use_one_store(store: SqliteDb) -> None:
+    async def several() -> None:
+        await asyncio.gather(*(aturn(store) for _ in range(5)))
+
+    for _ in range(4):
+        asyncio.run(several())
+    assert _whole(store, 20)
+
+
+def test_two_threads_with_a_loop_each_use_one_store(store: SqliteDb) -> None:
+    async def several() -> None:
+        await asyncio.gather(*(aturn(store) for _ in range(20)))
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(asyncio.run, several()) for _ in range(2)]:
+            done.result()
+    assert _whole(store, 40)
+
+
+def test_plain_calls_work_inside_a_running_loop_beside_awaited_ones(store: SqliteDb) -> None:
+    async def mixed() -> None:
+        waiting = [asyncio.create_task(aturn(store)) for _ in range(10)]
+        for _ in range(5):
+            turn(store)
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(mixed())
+    assert _whole(store, 15)
+
+
+def test_eight_threads_of_fifty_turns_lose_none(store: SqliteDb) -> None:
+    def fifty() -> None:
+        for _ in range(50):
+            turn(store)
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(fifty) for _ in range(8)]:
+            done.result()
+    assert _whole(store, 400)
+
+
+FORTY = """
+import sys, time
+from recollect.db.sqlite import SqliteDb
+from recollect.message import Message
+with SqliteDb(sys.argv[1], durability=sys.argv[2]) as db:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(40):
+        run = db.begin_run("s", [Message("user", f"{sys.argv[3]}.{number}")], state={sys.argv[3]: number})
+        db.append_messages(run, [Message("assistant", "step")])
+        db.finish_run(run, [Message("assistant", "done")])
+"""
+
+
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_four_processes_of_forty_turns_on_one_session_lose_none_and_are_refused_none(
+    tmp_path: Path, durability: Any
+) -> None:
+    file = tmp_path / "s.db"
+    with SqliteDb(file) as db:
+        db.get_sessions()  # who makes the file, and how others wait for that, is another law
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", FORTY, str(file), durability, str(number)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    assert [writer.stdout.readline() for writer in writers if writer.stdout] == ["ready\n"] * 4
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [(writer.communicate(timeout=60)[1], writer.returncode) for writer in writers] == [("", 0)] * 4
+    with SqliteDb(file) as db:
+        assert _whole(db, 160)
+        asked = [run.messages[0].text for run in db.get_session("s").runs]  # type: ignore[union-attr]
+        assert len(set(asked)) == 160
+        for number in range(4):
+            own = [text for text in asked if text.startswith(f"{number}.")]
+            assert own == [f"{number}.{place}" for place in range(40)]
+        assert db.get_values("s", "state") == {str(number): 39 for number in range(4)}
+
+
+def _forked(work: Callable[[], None], meanwhile: Callable[[], None] = lambda: None) -> int:
+    """What a child made by fork ends with; the parent does something ``meanwhile``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that a process with threads forks: this is the point
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    meanwhile()
+    deadline = time.monotonic() + 20
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)  # it hangs; its end tells
+        time.sleep(0.001)
+    return os.waitstatus_to_exitcode(ended[1])
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_after_a_fork_parent_and_child_both_go_on_with_the_same_object(file_store: SqliteDb, face: str) -> None:
+    def one_turn() -> None:
+        turn(file_store) if face == "sync" else asyncio.run(aturn(file_store))
+
+    def child() -> None:
+        for _ in range(5):
+            one_turn()
+        assert file_store.get_header("s").run_count >= 6  # type: ignore[union-attr]
+        file_store.close()
+
+    one_turn()
+    file_store.get_session("s")
+    asyncio.run(aturn(file_store))
+    assert _forked(child) == 0
+    one_turn()
+    assert _forked(child) == 0
+    one_turn()
+    assert _whole(file_store, 14)
+    other = sqlite3.connect(file_store.address)
+    assert other.execute("pragma integrity_check").fetchone() == ("ok",)
+    other.close()
+
+
+@pytest.mark.parametrize("at", ["write", "read"])
+def test_a_fork_while_another_thread_is_at_work_leaves_both_whole(file_store: SqliteDb, at: str) -> None:
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            turn(file_store) if at == "write" else file_store.get_session("s")
+
+    turn(file_store)
+    other = threading.Thread(target=work)
+    other.start()
+    try:
+        ends = [_forked(lambda: turn(file_store, "child")) for _ in range(10)]
+    finally:
+        stop.set()
+        other.join()
+    assert ends == [0] * 10
+    assert _whole(file_store, 10, "child")
+    assert _whole(file_store, file_store.get_header("s").run_count)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("used", ["idle", "reading", "writing"])
+def test_what_a_forked_child_wrote_survives_its_parent_closing(file_store: SqliteDb, used: str) -> None:
+    """An inherited connection makes SQLite believe that this process holds locks that are the parent's alone."""
+    turn(file_store)
+    if used != "idle":
+        file_store.get_session("s")
+    to_child, from_parent = os.pipe()
+    to_parent, from_child = os.pipe()
+
+    def child() -> None:
+        if used == "writing":
+            turn(file_store, "child")
+        else:
+            assert file_store.get_header("s") is not None
+        os.write(from_child, b"!")
+        os.read(to_child, 1)
+        for _ in range(3):
+            turn(file_store, "child")
+
+    def meanwhile() -> None:
+        os.read(to_parent, 1)
+        file_store.close()
+        os.write(from_parent, b"!")
+
+    assert _forked(child, meanwhile) == 0
+    assert _whole(file_store, 4 if used == "writing" else 3, "child")
+    for end in (to_child, from_parent, to_parent, from_child):
+        os.close(end)
+
+
+def test_after_a_fork_a_store_in_memory_is_the_childs_own(tmp_path: Path) -> None:
+    with SqliteDb() as db:
+        turn(db)
+
+        def child() -> None:
+            turn(db)
+            asyncio.run(aturn(db))
+            assert _whole(db, 3)
+
+        assert _forked(child) == 0
+        turn(db)
+        assert _whole(db, 2)
+
+
+def test_the_run_of_a_forked_child_that_died_is_interrupted_for_its_parent(file_store: SqliteDb) -> None:
+    file_store.create_session("s")
+    assert _forked(lambda: file_store.begin_run("s", [user()]) and None) == 0
+    last = file_store.get_last_run("s")
+    assert last is not None
+    assert last.status == "interrupted"
+
+
+@contextmanager
+def _held(db: SqliteDb) -> Iterator[Callable[[], None]]:
+    """The file locked by another connection until released, so that writers gather."""
+    other = sqlite3.connect(db.address, isolation_level=None)
+    other.execute("begin immediate")
+
+    def release() -> None:
+        if other.in_transaction:
+            other.rollback()
+
+    try:
+        yield release
+    finally:
+        release()
+        other.close()
+
+
+def _commits(db: SqliteDb) -> list[str]:
+    """The commits of the writing connection, as they happen."""
+    seen: list[str] = []
+    assert db._writer is not None
+    db._writer.set_trace_callback(lambda sql: seen.append(sql) if sql.lower() == "commit" else None)
+    return seen
+
+
+def test_writers_that_wait_at_the_same_time_share_commits(file_store: SqliteDb) -> None:
+    async def many() -> int:
+        await file_store.acreate_session("s")
+        commits = _commits(file_store)
+        with _held(file_store) as release:
+            writers = [asyncio.create_task(file_store.abegin_run("s", [user(str(n))])) for n in range(64)]
+            await asyncio.sleep(0.05)
+            release()
+            runs = await asyncio.gather(*writers)
+        assert sorted(run.run_seq for run in runs) == list(range(1, 65))
+        assert sorted(run.version for run in runs) == list(range(2, 66))
+        return len(commits)
+
+    assert asyncio.run(many()) <= 3
+    assert file_store.get_header("s").run_count == 64  # type: ignore[union-attr]
+
+
+def test_an_operation_that_fails_in_a_group_undoes_nothing_but_itself(store: SqliteDb) -> None:
+    async def several() -> list[Any]:
+        await store.acreate_session("owned", user_id="u")
+        lost = await store.abegin_run("s", [user()], run_id="r")
+        await store.afinish_run(lost)
+        calls = [
+            store.acreate_session("a"),
+            store.acreate_session("owned"),
+            store.abegin_run("s", [user()], run_id="r", state={"k": 1}),
+            store.abegin_run("owned", [user()]),
+            store.acreate_session("b", metadata={"k": float("nan")}),
+            store.aappend_messages(lost, [answer()]),
+            store.acreate_session("c"),
+            store.abegin_run("s", [user()], run_id="r2"),
+        ]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    for _ in range(3):  # whether or not the first one had its commit to itself
+        found = [type(value) for value in asyncio.run(several())]
+        failed = [SessionConflict, RunConflict, UserRequired, InvalidArgument, RunLost]
+        assert found[1:6] == failed
+        assert not issubclass(found[0], BaseException)
+        assert {header.session_id for header in store.get_sessions()} == {"a", "c", "s", "owned"}
+        assert [run.run_id for run in store.get_session("s").runs] == ["r", "r2"]  # type: ignore[union-attr]
+        assert store.get_values("s", "state") == {}
+        store.delete_sessions(["a", "c", "s", "owned"])
+
+
+def test_when_the_groups_transaction_dies_each_is_run_again_alone(file_store: SqliteDb) -> None:
+    async def several() -> list[Any]:
+        await file_store.acreate_session("s")
+        [(pages,)] = file_store.transact(change_rows, "pragma page_count")
+        file_store.transact(change_rows, f"pragma max_page_count = {pages + 2}")
+        with _held(file_store) as release:
+            sizes = [1, 200_000, 1, 200_000, 1]
+            writers = [
+                asyncio.create_task(file_store.aupdate_values("s", "state", {str(place): "x" * size}))
+                for place, size in enumerate(sizes)
+            ]
+            await asyncio.sleep(0.05)
+            release()
+            return await asyncio.gather(*writers, return_exceptions=True)
+
+    found = asyncio.run(several())
+    assert [type(value).__name__ for value in found] == ["dict", "DatabaseFull", "dict", "DatabaseFull", "dict"]
+    assert set(file_store.get_values("s", "state")) == {"0", "2", "4"}
+
+
+def test_a_file_that_stays_locked_is_busy_for_all_who_wait_after_one_timeout(tmp_path: Path) -> None:
+    async def several(db: SqliteDb) -> list[Any]:
+        await db.acreate_session("s")
+        with _held(db):
+            return await asyncio.gather(*(aturn(db) for _ in range(12)), return_exceptions=True)
+
+    with SqliteDb(tmp_path / "s.db", timeout=0.25) as db:
+        started = time.monotonic()
+        found = asyncio.run(several(db))
+        took = time.monotonic() - started
+        assert [type(error) for error in found] == [DatabaseBusy] * 12
+        assert db.get_header("s").run_count == 0  # type: ignore[union-attr]
+    assert took < 8 * 0.25, f"twelve waited {took:.1f} s for a timeout of 0.25 s"
+
+
+def test_a_write_cancelled_while_it_waits_is_finished_and_then_the_cancellation_goes_on(file_store: SqliteDb) -> None:
+    async def cancelled() -> None:
+        await file_store.acreate_session("s")
+        with _held(file_store) as release:
+            writer = asyncio.create_task(file_store.abegin_run("s", [user("kept")]))
+            await asyncio.sleep(0.03)
+            writer.cancel()
+            await asyncio.sleep(0.03)
+            assert not writer.done(), "its outcome is not known yet"
+            release()
+            with pytest.raises(asyncio.CancelledError):
+                await writer
+            assert writer.cancelled()
+        assert len(dump(file_store)["runs"]) == 1, "it was begun, and is finished when the cancellation is raised"
+
+    asyncio.run(cancelled())
+    turn(file_store)
+
+
+def test_a_cancelled_write_that_fails_wrote_nothing(tmp_path: Path) -> None:
+    async def cancelled(db: SqliteDb) -> None:
+        await db.acreate_session("s")
+        before = dump(db)
+        with _held(db):
+            writer = asyncio.create_task(db.abegin_run("s", [user()]))
+            await asyncio.sleep(0.03)
+            writer.cancel()
+            with pytest.raises((asyncio.CancelledError, DatabaseBusy)):
+                await writer
+        assert dump(db) == before
+
+    with SqliteDb(tmp_path / "s.db", timeout=0.15) as db:
+        asyncio.run(cancelled(db))
+
+
+def test_a_timeout_around_a_write_is_raised_once_the_write_is_done(file_store: SqliteDb) -> None:
+    async def limited() -> None:
+        await file_store.acreate_session("s")
+        with _held(file_store) as release:
+            asyncio.get_running_loop().call_later(0.15, release)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.03):
+                    await file_store.abegin_run("s", [user()])
+        assert len(dump(file_store)["runs"]) == 1
+        await aturn(file_store)  # the task itself goes on
+
+    asyncio.run(limited())
+
+
+@pytest.mark.parametrize("moment", [0, 0.0002, 0.001])
+def test_cancelling_many_writers_at_any_moment_leaves_each_whole_or_absent(store: SqliteDb, moment: float) -> None:
+    async def many() -> None:
+        writers = [asyncio.create_task(store.abegin_run(f"s{n}", [user()], state={"k": n})) for n in range(40)]
+        await asyncio.sleep(moment)
+        for writer in writers:
+            writer.cancel()
+        ended = await asyncio.gather(*writers, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) or end.token for end in ended)  # type: ignore[union-attr]
+        for number, end in enumerate(ended):
+            session = await store.aget_session(f"s{number}")
+            if not isinstance(end, BaseException):
+                assert session is not None
+            if session is not None:
+                assert (len(session.runs), session.session_state) == (1, {"k": number})
+
+    asyncio.run(many())
+    turn(store)
+
+
+def test_a_loop_that_ends_with_writes_under_way_does_no_harm(file_store: SqliteDb) -> None:
+    async def leave() -> None:
+        for number in range(20):
+            asyncio.ensure_future(aturn(file_store, f"left {number}"))  # noqa: RUF006 - left behind on purpose
+        await asyncio.sleep(0.001)
+
+    asyncio.run(leave())
+    turn(file_store)
+    asyncio.run(aturn(file_store))
+    assert _whole(file_store, 2)
+
+
+def test_a_closed_store_opens_again_where_it_was(store: SqliteDb) -> None:
+    for _ in range(2):
+        turn(store)
+        asyncio.run(aturn(store))
+        store.close()
+        store.close()
+        if store.db_file is None:
+            assert store.get_header("s") is None, "memory is gone with it"
+        asyncio.run(store.aclose())
+    turn(store)
+    assert _whole(store, 1 if store.db_file is None else 5)
+
+
+def test_a_store_is_a_context_manager_in_both_faces(tmp_path: Path) -> None:
+    async def used() -> None:
+        async with SqliteDb(tmp_path / "s.db") as db:
+            await aturn(db)
+        assert _names(tmp_path) == {"s.db"}, "closing folds the log into the file"
+
+    asyncio.run(used())
+    with SqliteDb(tmp_path / "s.db") as db:
+        turn(db)
+        assert _whole(db, 2)
+
+
+def test_a_store_left_open_is_let_go_without_warning_or_thread(tmp_path: Path) -> None:
+    before = {thread.name for thread in threading.enumerate()}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for place in (None, tmp_path / "s.db"):
+            db = SqliteDb(place)
+            turn(db)
+            asyncio.run(aturn(db))
+            asyncio.run(db.aget_session("s"))
+            del db
+        gc.collect()
+    assert [str(warning.message) for warning in said] == []
+    deadline = time.monotonic() + 2
+    while {thread.name for thread in threading.enumerate()} - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert {thread.name for thread in threading.enumerate()} <= before
+
+
+def test_a_program_that_ends_without_closing_ends_quietly(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\nfrom recollect.db.sqlite import SqliteDb\n"
+        "for place in (None, sys.argv[1]):\n    db = SqliteDb(place)\n    db.create_session('s')\n"
+        "    asyncio.run(db.aget_session('s'))\n    asyncio.run(db.acreate_session('t'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program, str(tmp_path / "s.db")],
+        capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_operation_inside_another_is_refused_instead_of_waiting_forever(store: SqliteDb) -> None:
+    from recollect.port import writes
+
+    @writes
+    async def nested(_: Any) -> None:
+        store.create_session("inner")
+
+    with pytest.raises(DatabaseBusy, match="inside another"):
+        store.transact(nested)
+    assert len(store.get_sessions()) == 0
+    turn(store)

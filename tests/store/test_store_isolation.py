@@ -1,0 +1,157 @@
+"""Law 4: a call that names a user never sees or touches another user's session, nor one without an owner."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from store_kit import TWO, Face, dump, turn, user
+
+from recollect.errors import SessionNotFound, UserRequired
+from recollect.session import AgentSession, Filter
+from recollect.store import Store
+
+pytestmark = pytest.mark.anyio
+
+Call = Callable[[Face, str], Awaitable[Any]]
+
+NONE = object()
+"""The answer is None, as for a session that is not there."""
+EMPTY = object()
+"""The answer is empty, or counts nothing."""
+REFUSED = object()
+"""SessionNotFound is raised."""
+
+AS_ALICE: dict[str, tuple[Call, object]] = {
+    "get_session": (lambda db, s: db.get_session(s, "alice"), NONE),
+    "get_header": (lambda db, s: db.get_header(s, "alice"), NONE),
+    "get_run": (lambda db, s: db.get_run("r", s, "alice"), NONE),
+    "get_messages": (lambda db, s: db.get_messages(s, None, "alice"), REFUSED),
+    "get_messages of last runs": (lambda db, s: db.get_messages(s, Filter(last_n_runs=9), "alice"), REFUSED),
+    "get_messages with a limit": (lambda db, s: db.get_messages(s, Filter(limit=9), "alice"), REFUSED),
+    "get_last_run": (lambda db, s: db.get_last_run(s, "alice"), REFUSED),
+    "get_values": (lambda db, s: db.get_values(s, "state", "alice"), REFUSED),
+    "get_metrics": (lambda db, s: db.get_metrics(s, "alice"), REFUSED),
+    "get_sessions": (lambda db, s: db.get_sessions("alice"), EMPTY),
+    "get_sessions by name": (lambda db, s: db.get_sessions("alice", name="Secret"), EMPTY),
+    "get_sessions by metadata": (lambda db, s: db.get_sessions("alice", metadata={"k": 1}, tags=["red"]), EMPTY),
+    "find_sessions_by_prefix": (lambda db, s: db.find_sessions_by_prefix(s[:3], user_id="alice"), EMPTY),
+    "iter_sessions": (lambda db, s: _all(db, user_id="alice"), EMPTY),
+    "set_session_name": (lambda db, s: db.set_session_name(s, "Mine", "alice"), REFUSED),
+    "update_values": (lambda db, s: db.update_values(s, "state", {"k": 2}, "alice"), REFUSED),
+    "update_values of metadata": (lambda db, s: db.update_values(s, "metadata", {"n": 2}, "alice"), REFUSED),
+    "upsert_session": (lambda db, s: db.upsert_session(AgentSession(s, user_id="alice")), REFUSED),
+    "save_session": (lambda db, s: db.save_session(AgentSession(s, user_id="alice")), REFUSED),
+    "begin_run": (lambda db, s: db.begin_run(s, [user()], user_id="alice", state={"k": 2}), REFUSED),
+    "delete_session": (lambda db, s: db.delete_session(s, "alice"), REFUSED),
+    "delete_sessions": (lambda db, s: db.delete_sessions([s], "alice"), EMPTY),
+    "delete_user": (lambda db, s: db.delete_user("alice"), EMPTY),
+}
+
+OTHERWISE = {
+    "create_session": "makes a session and opens none; an id that is taken is a conflict, whoever holds it",
+    "claim_session": "tested below",
+    "append_messages": "by the token of a run, which only its beginner has",
+    "finish_run": "by the token of a run",
+    "close": "of the whole database",
+    "transact": "runs the operations above",
+}
+
+
+async def _all(db: Face, **filters: Any) -> list[Any]:
+    return [header async for header in db.iter_sessions(**filters)]
+
+
+def test_every_public_method_is_held_to_it() -> None:
+    public = {name for name in vars(Store) if not name.startswith("_")}
+    plain = {name for name in public if f"a{name}" in public}
+    assert public == plain | {f"a{name}" for name in plain}
+    assert plain == {name.split(" ")[0] for name in AS_ALICE} | set(OTHERWISE)
+
+
+async def _fill(db: Face) -> None:
+    for session_id, owner in (("bobs", "bob"), ("nobodys", None)):
+        await db.create_session(session_id, user_id=owner, name="Secret plan", metadata={"k": 1})
+        await db.update_values(session_id, "tag", {"red": None})
+        await turn(db, session_id, user_id=owner, run_id="r", state={"k": 1})
+
+
+@pytest.mark.parametrize("session_id", ["bobs", "nobodys"])
+@pytest.mark.parametrize("method", AS_ALICE)
+async def test_alice_meets_no_session_that_is_not_hers(db: Face, method: str, session_id: str) -> None:
+    await _fill(db)
+    before = dump(db)
+    call, expected = AS_ALICE[method]
+    if expected is REFUSED:
+        with pytest.raises(SessionNotFound, match=f"there is no session '{session_id}'"):
+            await call(db, session_id)
+    else:
+        found = await call(db, session_id)
+        assert found is None if expected is NONE else found in (0, []) or len(found) == 0
+    assert dump(db) == before
+
+
+@pytest.mark.parametrize("db", TWO, indirect=True, ids="-".join)
+@pytest.mark.parametrize("method", [name for name in AS_ALICE if not name.startswith("delete")])
+async def test_alice_meets_her_own(db: Face, method: str) -> None:
+    await db.create_session("hers", user_id="alice", name="Secret plan", metadata={"k": 1})
+    await db.update_values("hers", "tag", {"red": None})
+    await turn(db, "hers", user_id="alice", run_id="r", state={"k": 1})
+    call, _ = AS_ALICE[method]
+    assert await call(db, "hers")
+
+
+async def test_an_unowned_session_is_claimed_once_and_an_owned_one_never(db: Face) -> None:
+    await _fill(db)
+    before = dump(db)
+    with pytest.raises(SessionNotFound):
+        await db.claim_session("bobs", "alice")
+    with pytest.raises(SessionNotFound):
+        await db.claim_session("nowhere", "alice")
+    assert dump(db) == before
+    assert (await db.claim_session("nobodys", "alice")).user_id == "alice"
+    claimed = dump(db)
+    assert (await db.claim_session("nobodys", "alice")).user_id == "alice"
+    with pytest.raises(SessionNotFound):
+        await db.claim_session("nobodys", "bob")
+    assert dump(db) == claimed
+    assert len(await db.get_messages("nobodys", None, "alice")) == 2
+
+
+async def test_trusted_code_sees_all_but_must_say_who_speaks_in_an_owned_session(db: Face) -> None:
+    await _fill(db)
+    assert {header.session_id for header in await db.get_sessions()} == {"bobs", "nobodys"}
+    assert (await db.get_session("bobs")).user_id == "bob"
+    before = dump(db)
+    with pytest.raises(UserRequired) as caught:
+        await db.begin_run("bobs", [user()])
+    assert caught.value.argument == "user_id"
+    assert dump(db) == before
+    await turn(db, "nobodys")
+
+
+async def test_no_write_but_a_claim_changes_the_owner(db: Face) -> None:
+    await _fill(db)
+    session = await db.get_session("nobodys")
+    session.name = "Renamed"
+    await db.save_session(session)
+    await db.update_values("nobodys", "metadata", {"user_id": "alice"})
+    await turn(db, "nobodys")
+    await db.upsert_session(await db.get_session("nobodys"))
+    assert (await db.get_header("nobodys")).user_id is None
+    for forged in ("alice", None):
+        with pytest.raises(SessionNotFound):
+            await db.upsert_session(AgentSession("bobs", user_id=forged))
+    assert (await db.get_header("bobs")).user_id == "bob"
+
+
+async def test_deleting_a_user_takes_exactly_that_users_sessions(db: Face) -> None:
+    await _fill(db)
+    kept = dump(db)
+    for number in range(3):
+        await turn(db, f"alices {number}", user_id="alice")
+    assert await db.delete_user("alice") == 3
+    assert dump(db) == kept
+    assert await db.delete_sessions(["bobs", "nobodys", "nowhere"], "bob") == 1
+    assert {header.session_id for header in await db.get_sessions()} == {"nobodys"}
