@@ -59,7 +59,9 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Recollect against its budgets.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute, and noisier")
     parser.add_argument("--only", action="append", choices=list(GROUPS), help="this group (may be repeated)")
-    parser.add_argument("--large", action="store_true", help="list pages among a million sessions, too: minutes more")
+    parser.add_argument(
+        "--large", action="store_true", help="list pages among a million sessions, too: ten minutes more"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put what is printed between the marks of a page")
     return parser

@@ -38,7 +38,7 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
     for name in places:
         yield line(GROUP, f"of {name}", _newest(agent, floor, name, rounds, {"last_n_runs": 3}, 6), LAST)
     for name in places:
-        yield line(NEWEST, f"of {name} turns", _newest(agent, floor, name, rounds // 4, {"limit": 20}, 20))
+        yield line(NEWEST, f"of {name}", _newest(agent, floor, name, rounds // 4, {"limit": 20}, 20))
     floor.close()
     db.close()
 

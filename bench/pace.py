@@ -6,8 +6,12 @@ import gc
 import statistics
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Final
 
 import msgspec
+
+WARM: Final = 3
+"""Calls that are not timed, before those that are."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -38,19 +42,27 @@ class Pair(msgspec.Struct, frozen=True):
         return self.ours.median / self.floor.median
 
 
-def interleave(ours: Callable[[], object], floor: Callable[[], object], rounds: int, *, warm: int = 3) -> Pair:
+def interleave(ours: Callable[[], object], floor: Callable[[], object], rounds: int) -> Pair:
     """Time both in turns, in microseconds a call."""
-    for _ in range(warm):
-        ours()
-        floor()
+    [pair] = together([(ours, floor)], rounds)
+    return pair
+
+
+def together(calls: Sequence[tuple[Callable[[], object], Callable[[], object]]], rounds: int) -> list[Pair]:
+    """Time several things, each beside its floor, all in turns: what they have in common weighs on all alike."""
+    for _ in range(WARM):
+        for ours, floor in calls:
+            ours()
+            floor()
     gc.collect()
     gc.freeze()  # what was made until now is not walked through again while the clock runs
-    samples: tuple[list[float], list[float]] = ([], [])
+    samples: list[tuple[list[float], list[float]]] = [([], []) for _ in calls]
     for _ in range(rounds):
-        samples[0].append(clock(ours))
-        samples[1].append(clock(floor))
+        for (ours, floor), (one, other) in zip(calls, samples, strict=True):
+            one.append(clock(ours))
+            other.append(clock(floor))
     gc.unfreeze()
-    return Pair(Spread.of(samples[0]), Spread.of(samples[1]))
+    return [Pair(Spread.of(one), Spread.of(other)) for one, other in samples]
 
 
 def clock(call: Callable[[], object]) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from bench.floor import HEADER, Floor
-from bench.pace import Pair, Spread, interleave
+from bench.pace import Spread, together
 from bench.table import Budget, Line, line
 from recollect.agent import Agent
 from recollect.checks import micros
@@ -21,7 +21,7 @@ from recollect.session import AgentSession, SessionHeader, TeamSession
 
 GROUP: Final = "A page of 20 sessions among {count:,}; the raw query gives rows"
 PAGE: Final = Budget(1_000, "median")
-EQUAL: Final = Budget(1.5, "median")
+EQUAL: Final = Budget(1.25, "median")
 """How far apart the pages may be, each against its own floor: noise."""
 SIZE: Final = 20
 Sort = Literal["updated_at", "created_at"]
@@ -44,26 +44,33 @@ class Place(NamedTuple):
 
 
 def lines(folder: Path, *, quick: bool, count: int = 10_000) -> Iterator[Line]:
-    rounds = 100 if quick else 400
     file = folder / f"page-{count}-ours.db"
     agent = Agent(model=EchoModel(), db=SqliteDb(file, durability="normal"))
     asyncio.run(_fill(agent.db, count))
     floor = _copied(folder / f"page-{count}-floor.db", file)
-    group, ratios = GROUP.format(count=count), []
-    for wanted in FILTERS:
-        for sort in SORTS:
-            for place in (Place("first page"), _last(agent, wanted, sort)):
-                what = f"by {next(iter(wanted), 'nothing')}, newest {sort.removesuffix('_at')}, {place.name}"
-                pair = _page(agent, floor, wanted, sort, place, rounds)
-                ratios.append(pair.ratio)
-                yield line(group, what, pair, PAGE)
+    pages = {
+        f"by {next(iter(wanted), 'nothing')}, newest {sort.removesuffix('_at')}, {place.name}": _page(
+            agent, floor, wanted, sort, place
+        )
+        for wanted in FILTERS
+        for sort in SORTS
+        for place in (Place("first page"), _last(agent, wanted, sort))
+    }
+    pairs = together(list(pages.values()), 50 if quick else 300)
+    for what, pair in zip(pages, pairs, strict=True):
+        yield line(GROUP.format(count=count), what, pair, PAGE)
+    ratios = [pair.ratio for what, pair in zip(pages, pairs, strict=True) if "by nothing" not in what]
     spread = Spread.of([max(ratios) / min(ratios)])
-    yield Line(group=group, what="the largest of these ratios over the smallest", ours=spread, unit="x", budget=EQUAL)
+    what = "by user, agent, team or kind: the largest ratio over the smallest"
+    yield Line(group=GROUP.format(count=count), what=what, ours=spread, unit="x", budget=EQUAL)
     floor.close()
     agent.close()
 
 
-def _page(agent: Agent, floor: Floor, wanted: dict[str, str], sort: Sort, place: Place, rounds: int) -> Pair:
+def _page(
+    agent: Agent, floor: Floor, wanted: dict[str, str], sort: Sort, place: Place
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The page, and the raw query for the same rows."""
     given: dict[str, Any] = {**wanted, "sort": sort, "cursor": place.cursor}
     conditions = [f"{column} = ?" for column in wanted] + [f"({sort}, session_id) < (?, ?)"] * bool(place.after)
     where = f"where {' and '.join(conditions)}" if conditions else ""
@@ -72,7 +79,7 @@ def _page(agent: Agent, floor: Floor, wanted: dict[str, str], sort: Sort, place:
     ids = [header.session_id for header in agent.get_sessions(**given)]
     assert len(ids) == SIZE
     assert ids == [row[0] for row in floor.execute(query, values)]
-    return interleave(lambda: agent.get_sessions(**given), lambda: floor.execute(query, values).fetchall(), rounds)
+    return lambda: agent.get_sessions(**given), lambda: floor.execute(query, values).fetchall()
 
 
 def _last(agent: Agent, wanted: dict[str, str], sort: Sort) -> Place:

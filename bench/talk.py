@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-import msgspec
-
 from recollect.message import Message
 from recollect.models.echo import EchoModel
 from recollect.port import Delta, ModelRequest, Reply, World
 from recollect.run import RunMetrics, RunOutput
 from recollect.session import AgentSession
+from recollect.store.rows import metrics_text
 
 QUESTION: Final = 100
 ANSWER: Final = 300
@@ -28,7 +27,7 @@ RUN_METRICS: Final = RunMetrics(
     history_runs=50,
     history_cut=True,
 )
-METRICS: Final = msgspec.json.encode(RUN_METRICS).decode()
+METRICS: Final = metrics_text(RUN_METRICS)
 """The same as it is stored, and as long as what a run with an `EchoModel` stores."""
 
 _WORDS: Final = (

@@ -140,6 +140,18 @@ class Agent(Runtime):
     _metadata_texts: dict[str, str]
     _given: dict[str, Any]
 
+    def close(self) -> None:
+        """Let go of the database, and of the model where it was given by name; the next use opens them again."""
+        if isinstance(self._given["model"], str) and hasattr(self.model, "close"):
+            self.model.close()
+        super().close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        if isinstance(self._given["model"], str) and hasattr(self.model, "aclose"):
+            await self.model.aclose()
+        await super().aclose()
+
     def replace(self, **changes: Any) -> Self:
         """An agent that differs in these arguments; it shares the database."""
         return type(self)(**(self._given | {"db": self.db} | changes))
