@@ -96,50 +96,24 @@ async def begin_run(
         RunConflict: the session has a run with this id already.
     """
     asked = messages_of("input", input)
-    attached = {key: checks.decode(text) for key, text in checks.json_object("metadata", metadata).items()}
-    changes = checks.json_object("session_state", state)
     p: Params = {
-        "session_id": checks.identifier("session_id", session_id),
-        "run_id": new_id() if run_id is None else checks.identifier("run_id", run_id),
-        "user_id": checks.optional_identifier("user_id", user_id),
-        "kind": checks.one_of("kind", kind, ("agent", "team")),
-        "agent_id": checks.optional_identifier("agent_id", agent_id),
-        "agent_name": checks.optional_identifier("agent_name", agent_name),
-        "team_id": checks.optional_identifier("team_id", team_id),
-        "parent_run_id": checks.optional_identifier("parent_run_id", parent_run_id),
-        "top": int(parent_run_id is None),
-        "model": checks.optional_identifier("model", model),
-        "digest": None if prompt is None else digest(prompt),
-        "input": input_count(asked),
-        "metadata": checks.json_text("metadata", attached) if attached else None,
-        "spoken": int(parent_run_id is None) * _spoken(asked),
-        "chars": _chars(asked),
-        "preview": next((checks.preview(said.text) for said in asked if said.role == "user"), ""),
-        "epoch": new_token(),
+        **_of_session(session_id, user_id, kind, agent_id, team_id),
+        **_of_run(run_id, agent_name, parent_run_id, model, prompt, metadata),
+        **_of_input(asked, top=parent_run_id is None),
         "token": new_token() if token is None else token,
         "lease": LEASE,
     }
-    batch = [
-        (_BEGIN_HEADER, p),
-        (_BEGIN_RUN, p),
-        (_BEGIN_LEASE, p),
-        (_OTHERS_GONE, p),
-        *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
-    ]
-    if prompt is not None:
-        batch.append((_BEGIN_PROMPT, {**p, "role": prompt.role, "body": prompt.to_json()}))
-    batch += [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in changes.items()]
-    past = [] if history is None else _past(p, history)
-    wanted = [*past, *([(_STATE, p)] if with_state else [])]
+    batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
+    wanted = [*([] if history is None else _past(p, history)), *([(_STATE, p)] if with_state else [])]
     try:
-        gate, _, _, gone, *answers = await tx.execute(*batch, *wanted)
+        gate, gone, *answers = await tx.execute(*batch, *wanted)
     except Duplicate as error:
         raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
         raise UserRequired(session_id) if user_id is None else no_session(session_id)
     if gone:
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
-    answers = answers[len(batch) - 4 :]
+    answers = answers[len(batch) - 2 :]
     run_seq, version, epoch, now = gate[0]
     return OpenRun(
         session_id=session_id,
@@ -230,6 +204,60 @@ async def finish_run(
         *_state_changes(p, state),
         (_END_LEASE, p),
     )
+
+
+def _of_session(session_id: str, user_id: str | None, kind: str, agent_id: str | None, team_id: str | None) -> Params:
+    return {
+        "session_id": checks.identifier("session_id", session_id),
+        "user_id": checks.optional_identifier("user_id", user_id),
+        "kind": checks.one_of("kind", kind, ("agent", "team")),
+        "agent_id": checks.optional_identifier("agent_id", agent_id),
+        "team_id": checks.optional_identifier("team_id", team_id),
+        "epoch": new_token(),
+    }
+
+
+def _of_run(
+    run_id: str | None,
+    agent_name: str | None,
+    parent_run_id: str | None,
+    model: str | None,
+    prompt: Message | None,
+    metadata: Mapping[str, Any] | None,
+) -> Params:
+    attached = checks.json_object("metadata", metadata) and checks.json_text("metadata", dict(metadata or {}))
+    return {
+        "run_id": new_id() if run_id is None else checks.identifier("run_id", run_id),
+        "agent_name": checks.optional_identifier("agent_name", agent_name),
+        "parent_run_id": checks.optional_identifier("parent_run_id", parent_run_id),
+        "model": checks.optional_identifier("model", model),
+        "digest": None if prompt is None else digest(prompt),
+        "metadata": attached or None,
+    }
+
+
+def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
+    return {
+        "top": int(top),
+        "input": input_count(asked),
+        "spoken": int(top) * _spoken(asked),
+        "chars": _chars(asked),
+        "preview": next((checks.preview(said.text) for said in asked if said.role == "user"), ""),
+    }
+
+
+def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: Mapping[str, str]) -> list[Statement]:
+    """What a begin writes; the first two answers are the gate and the runs whose holders are gone."""
+    batch = [
+        (_BEGIN_HEADER, p),
+        (_OTHERS_GONE, p),
+        (_BEGIN_RUN, p),
+        (_BEGIN_LEASE, p),
+        *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
+    ]
+    if prompt is not None:
+        batch.append((_BEGIN_PROMPT, {**p, "role": prompt.role, "body": prompt.to_json()}))
+    return batch + [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in state.items()]
 
 
 def digest(prompt: Any) -> str:
