@@ -166,6 +166,8 @@ def problem(argument: str, value: object) -> str:
 
 def preview(value: str, length: int = 120) -> str:
     """The start of a text as one line, without what a plain text column cannot hold."""
+    if value.isascii() and value.isprintable():
+        return " ".join(value[: length * 2].split())[:length]
     return _SURROGATE.sub("\ufffd", _BLANKS.sub(" ", value[: length * 2]).strip()[:length])
 
 

@@ -70,13 +70,15 @@ def estimate_tokens(messages: Iterable[Message]) -> int:
     return sum(message.chars for message in messages) // CHARS_PER_TOKEN
 
 
-def select(messages: Sequence[Message], runs: int, limits: HistoryLimits, *, older: bool = False) -> History:
+def select(
+    messages: Sequence[Message], runs: int, limits: HistoryLimits, *, older: bool = False, tools: bool = True
+) -> History:
     """The past as the model is shown it: tool exchanges whole, and no more messages than the limit.
 
     ``messages`` are those of the newest ``runs`` runs that fit the other limits, oldest first, without system
-    messages; ``older`` says that runs before these exist.
+    messages; ``older`` says that runs before these exist, ``tools`` that tools may have been called in them.
     """
-    if any(message.role == "tool" or message.has_tool_calls for message in messages):
+    if tools:
         messages = repair(messages)
     if limits.messages is None or len(messages) <= limits.messages:
         return History(tuple(messages), runs, older)

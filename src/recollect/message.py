@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
@@ -20,6 +22,9 @@ from recollect.errors import InvalidArgument
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PROMPT_ROLES: Final = frozenset({"system", "developer"})
+
+MAY_CALL: Final = '"tool_calls"'
+"""A message whose JSON text does not hold this calls no tool; most need not be decoded to know that."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -174,6 +179,14 @@ class Message:
     _view: _View | None
 
     def __init__(self, role: str, content: Any = msgspec.UNSET, *, id: str | None = None, **fields: Any) -> None:
+        if type(content) is str and not fields and type(role) is str and role in ROLES:
+            # Plain text is most of what is said; it needs none of the general checks.
+            checks.text("message['content']", content)
+            _set_text(self, checks.encode({"role": role, "content": content}).decode())
+            _set_id(self, checks.optional_identifier("message.id", id))
+            _set_role(self, role)
+            _set_view(self, None)
+            return
         body: dict[str, Any] = {"role": role}
         if content is not msgspec.UNSET:
             body["content"] = content
@@ -217,6 +230,15 @@ class Message:
         _set_view(message, None)
         return message
 
+    @classmethod
+    def stored_all(cls, roles: Sequence[str], texts: Sequence[str]) -> list[Message]:
+        """Messages without ids, as the store holds them: the past of a run, made without a call for each."""
+        made: list[Message] = [*map(_make, repeat(cls, len(texts)))]
+        slots = ((_set_text, texts), (_set_role, roles), (_set_id, repeat(None)), (_set_view, repeat(None)))
+        for set_slot, values in slots:
+            deque(map(set_slot, made, values), maxlen=0)  # the fastest way to call for the effect
+        return made
+
     def with_id(self, id: str) -> Message:
         """This message under an id."""
         return Message.stored(self._text, id, self.role)
@@ -243,14 +265,9 @@ class Message:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        if not self.has_tool_calls:
+        if MAY_CALL not in self._text:
             return ()
         return tuple(call.plain() for call in self._look().tool_calls or ())
-
-    @property
-    def has_tool_calls(self) -> bool:
-        """False where there is no tool call for sure, without decoding the message; True where there may be some."""
-        return '"tool_calls"' in self._text
 
     @property
     def tool_call_id(self) -> str | None:

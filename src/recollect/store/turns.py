@@ -10,7 +10,8 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from operator import itemgetter
+from itertools import repeat
+from operator import contains, itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ import uuid_utils
 from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, RunLost, UserRequired
 from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
-from recollect.message import PROMPT_ROLES, Message, messages_of
+from recollect.message import MAY_CALL, PROMPT_ROLES, Message, messages_of
 from recollect.port import Duplicate, Params, Row, Statement, Tx, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.store.newest import newest
@@ -350,13 +351,18 @@ _STATE = "select key, value from recollect_values where session_id = :session_id
 # One more than may be shown: so that it is known whether any were left out.
 _CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':history_runs + 1')}) runs"
 
+_NO_RUN: Final = 1 << 62
+
+# Where all of them fit, which is the rule, nothing is summed up run by run.
 _PAST = f"""
+with runs as materialized ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs")})
 select m.run_seq, m.idx, m.role, m.body from recollect_messages m
 where m.session_id = :session_id and m.run_seq in (
-    select run_seq from (
-        select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto
-        from ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs")}) runs
-    ) summed where upto <= :history_chars
+    select run_seq from runs where run_seq >= case when (select sum(chars) from runs) <= :history_chars then 0 else (
+        select coalesce(min(run_seq), {_NO_RUN}) from (
+            select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto from runs
+        ) summed where upto <= :history_chars
+    ) end
 )
 """
 
@@ -494,9 +500,10 @@ def _past(p: Params, limits: HistoryLimits) -> list[Statement]:
 
 
 def _history(candidates: Sequence[Row], found: Sequence[Row], limits: HistoryLimits) -> History:
-    runs = len({row[0] for row in found})
-    messages = [Message.stored(body, None, role) for _, _, role, body in sorted(found, key=_PLACE)]
-    return select(messages, runs, limits, older=candidates[0][0] > runs)
+    places, _, said_by, bodies = zip(*sorted(found, key=_PLACE), strict=True) if found else ((), (), (), ())
+    runs = len(set(places))
+    tools = "tool" in said_by or any(map(contains, bodies, repeat(MAY_CALL)))
+    return select(Message.stored_all(said_by, bodies), runs, limits, older=candidates[0][0] > runs, tools=tools)
 
 
 def input_count(messages: Sequence[Message]) -> int | None:
