@@ -9,7 +9,7 @@ import math
 import re
 import textwrap
 import unicodedata
-from collections.abc import ItemsView, Iterable, Mapping, Sequence
+from collections.abc import Collection, ItemsView, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 
@@ -119,11 +119,10 @@ def texts(argument: str, value: object) -> tuple[str, ...]:
     return tuple(text(argument, item) for item in value)
 
 
-def one_of(argument: str, value: object, known: Iterable[str]) -> str:
+def one_of(argument: str, value: object, known: Collection[str]) -> str:
     """Accept one of the known words."""
-    words = list(known)
-    if not isinstance(value, str) or value not in words:
-        raise InvalidArgument(argument, f"{_short(value)} is not one of {', '.join(words)}")
+    if not isinstance(value, str) or value not in known:
+        raise InvalidArgument(argument, f"{_short(value)} is not one of {', '.join(known)}")
     return value
 
 

@@ -146,12 +146,7 @@ class SqliteDb(Store):
         """Run one store operation in a transaction of its own, in this thread."""
         work = _bound(operation, args, kwargs)
         mode = mode_of(operation)
-        if mode is Mode.write or self.db_file is None:
-            deadline = self._deadline()
-            with self._writing(deadline) as connection:
-                value: T = self._run(connection, work, mode, deadline)
-        else:
-            value = self._read(work, mode)
+        value: T = self._write(work, mode) if mode is Mode.write or self.db_file is None else self._read(work, mode)
         return value
 
     async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -300,6 +295,14 @@ class SqliteDb(Store):
             connection.execute("rollback to one")
         connection.execute("release one")
 
+    def _write(self, work: Callable[..., Any], mode: Mode) -> Any:
+        deadline = self._deadline()
+        self._take_lock(deadline)
+        try:
+            return self._run(self._writer or self._open_writer(), work, mode, deadline)
+        finally:
+            self._lock.release()
+
     def _read(self, work: Callable[..., Any], mode: Mode) -> Any:
         with self._reading() as connection:
             return self._run(connection, work, mode)
@@ -309,14 +312,17 @@ class SqliteDb(Store):
             self._executor = ThreadPoolExecutor(READERS, "recollect-reader")
         return self._executor
 
-    @contextmanager
-    def _locked(self, deadline: float) -> Iterator[None]:
+    def _take_lock(self, deadline: float) -> None:
         if self._lock.held_here():
             msg = f"{self.address} is in use by this very thread; an operation was begun inside another one"
             raise DatabaseBusy(msg)
         if not self._lock.acquire(max(0.0, deadline - time.monotonic())):
             msg = f"{self.address} stayed in use by other threads for {self.timeout:g} s"
             raise DatabaseBusy(msg)
+
+    @contextmanager
+    def _locked(self, deadline: float) -> Iterator[None]:
+        self._take_lock(deadline)
         try:
             yield
         finally:

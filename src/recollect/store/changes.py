@@ -347,7 +347,7 @@ def _checked(changes: Changes) -> Changes:
     if len(set(ids)) < len(ids):
         raise InvalidArgument("runs", "two of them have the same run_id")
     for run in changes.runs:
-        checks.one_of("status", run.status, RunStatus)
+        checks.one_of("status", run.status, tuple(RunStatus))
         messages_of("messages", run.messages)
     settled = tuple(
         msgspec.structs.replace(run, status=RunStatus.interrupted) if run.status == RunStatus.running else run

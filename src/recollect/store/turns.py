@@ -105,7 +105,7 @@ async def begin_run(
         "lease": LEASE,
     }
     batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
-    wanted = [*([] if history is None else _past(p, history)), *([(_STATE, p)] if with_state else [])]
+    wanted = [*([] if history is None else [_past(p, history)]), *([(_STATE, p)] if with_state else [])]
     try:
         gate, gone, *answers = await tx.execute(*batch, *wanted)
     except Duplicate as error:
@@ -115,7 +115,7 @@ async def begin_run(
     if gone:
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
     answers = answers[len(batch) - 2 :]
-    run_seq, version, epoch, now = gate[0]
+    run_seq, version, epoch, now, completed, begun = gate[0]
     return OpenRun(
         session_id=session_id,
         run_id=p["run_id"],
@@ -125,7 +125,7 @@ async def begin_run(
         epoch=epoch,
         created_at=checks.from_micros(now),
         parent_run_id=parent_run_id,
-        history=History() if history is None else _history(answers[0], answers[1], history),
+        history=History() if history is None else await _history(tx, p, answers[0], history, completed, begun),
         state=dict(answers[-1]) if with_state else {},
     )
 
@@ -157,7 +157,7 @@ async def append_messages(
         (_ACTIVE, p),
         (_RENEW_LEASE, p),
         (_APPEND_RUN, p),
-        *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
+        *_said(p, messages, at),
         *_state_changes(p, state),
     )
 
@@ -185,7 +185,7 @@ async def finish_run(
     took = NO_METRICS if metrics is None else metrics
     if not isinstance(took, RunMetrics):
         raise InvalidArgument("metrics", f"must be RunMetrics, not {type(took).__name__}")
-    ended = RunStatus(checks.one_of("status", status, RunStatus))
+    ended = RunStatus(checks.one_of("status", status, tuple(RunStatus)))
     p = _step(run, messages, at) | {
         "status": str(ended),
         "completed": int(ended is RunStatus.completed and run.parent_run_id is None),
@@ -201,7 +201,7 @@ async def finish_run(
         (_FINISH_HEADER, p),
         (_ACTIVE, p),
         (_FINISH_RUN, p),
-        *(_message(_STEP_MESSAGE, p, place, said) for place, said in enumerate(messages)),
+        *_said(p, messages, at),
         *_state_changes(p, state),
         (_END_LEASE, p),
     )
@@ -291,7 +291,7 @@ on conflict (session_id) do update set
     version = recollect_sessions.version + 1,
     updated_at = :now
 where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')
-returning next_seq - 1, version, epoch, updated_at
+returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
 """
 
 _BEGIN_RUN = f"""
@@ -348,14 +348,14 @@ on conflict (session_id, kind, key) do update set value = excluded.value
 
 _STATE = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
-# One more than may be shown: so that it is known whether any were left out.
-_CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':history_runs + 1')}) runs"
+_CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most')}) runs"
 
 _NO_RUN: Final = 1 << 62
 
+# One run more than may be shown is read: so that it is known whether any were left out.
 # Where all of them fit, which is the rule, nothing is summed up run by run.
 _PAST = f"""
-with runs as materialized ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs")})
+with runs as materialized ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs + 1")})
 select m.run_seq, m.idx, m.role, m.body from recollect_messages m
 where m.session_id = :session_id and m.run_seq in (
     select run_seq from runs where run_seq >= case when (select sum(chars) from runs) <= :history_chars then 0 else (
@@ -406,11 +406,17 @@ _STEP_MESSAGE = """
 insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
 select
     l.session_id, l.run_seq,
-    coalesce(cast(:at as integer), (
-        select coalesce(max(m.idx), -1) + 1 - :place from recollect_messages m
+    (
+        select coalesce(max(m.idx), -1) + 1 from recollect_messages m
         where m.session_id = :session_id and m.run_seq = :run_seq
-    )) + :place,
+    ),
     :message_id, :role, :body
+from recollect_leases l where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token
+"""
+
+_STEP_MESSAGE_AT = """
+insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
+select l.session_id, l.run_seq, cast(:at as integer) + :place, :message_id, :role, :body
 from recollect_leases l where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token
 """
 
@@ -462,6 +468,11 @@ def _step(run: OpenRun, messages: Sequence[Message], at: int | None) -> Params:
     }
 
 
+def _said(p: Params, messages: Sequence[Message], at: int | None) -> list[Statement]:
+    sql = _STEP_MESSAGE if at is None else _STEP_MESSAGE_AT
+    return [_message(sql, p, place, said) for place, said in enumerate(messages)]
+
+
 def _message(sql: str, p: Params, place: int, message: Message) -> Statement:
     return sql, {
         **p,
@@ -494,16 +505,29 @@ async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
     raise RunLost
 
 
-def _past(p: Params, limits: HistoryLimits) -> list[Statement]:
-    asked = {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
-    return [(_CANDIDATES, asked), (_PAST, asked)]
+def _past(p: Params, limits: HistoryLimits) -> Statement:
+    return _PAST, {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
 
 
-def _history(candidates: Sequence[Row], found: Sequence[Row], limits: HistoryLimits) -> History:
-    places, _, said_by, bodies = zip(*sorted(found, key=_PLACE), strict=True) if found else ((), (), (), ())
-    runs = len(set(places))
+async def _history(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> History:
+    """The past of a session that had ``completed`` runs completed and ``begun`` begun, this one included."""
+    found.sort(key=_PLACE)
+    runs = {row[0] for row in found}
+    older = completed > len(runs)
+    if len(runs) > limits.runs:
+        runs.discard(oldest := found[0][0])
+        found = [row for row in found if row[0] != oldest]
+        older = True
+    if not older and begun - p["top"] > len(runs):
+        [past] = await tx.execute((_CANDIDATES, p | {"most": len(runs) + 1}))
+        older = past[0][0] > len(runs)
+    return _shown(found, len(runs), limits, older=older)
+
+
+def _shown(found: Sequence[Row], runs: int, limits: HistoryLimits, *, older: bool) -> History:
+    _, _, said_by, bodies = zip(*found, strict=True) if found else ((), (), (), ())
     tools = "tool" in said_by or any(map(contains, bodies, repeat(MAY_CALL)))
-    return select(Message.stored_all(said_by, bodies), runs, limits, older=candidates[0][0] > runs, tools=tools)
+    return select(Message.stored_all(said_by, bodies), runs, limits, older=older, tools=tools)
 
 
 def input_count(messages: Sequence[Message]) -> int | None:
