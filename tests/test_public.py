@@ -136,7 +136,7 @@ def test_signatures_follow_agno(kind: type[Any], of: str) -> None:
 
 def parameters(method: Any) -> list[str]:
     """Names in order, the options of a run among them."""
-    names = [name for name in inspect.signature(method).parameters if name not in {"self", "cls"}]
+    names = [name for name in inspect.signature(method).parameters if name not in {"self", "cls", "at"}]
     return [*[name for name in names if name != "options"], *(RunOptions.__annotations__ if "options" in names else ())]
 
 

@@ -1,13 +1,12 @@
 """The two worlds behind the ports, threads and asyncio, and the two faces of every method.
 
-The only module of the core that knows threads and event loops.
+The only module of the core that knows threads and event loops. asyncio is imported where it is used: it takes as long
+to import as all the rest together, and a program that never awaits needs none of it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
-import inspect
 import os
 import queue
 import threading
@@ -27,10 +26,13 @@ from collections.abc import (
 )
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from recollect.errors import DatabaseBusy
 from recollect.port import Database, Operation, World, drive
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -86,13 +88,10 @@ def aiterating(
 
 
 def _named_as(operation: Callable[..., Any], method: M) -> M:
-    """Give a face the docstring and the parameters of its operation, the first of which is ``self``."""
+    """Give a face the name, docstring and parameters of its operation."""
     method.__doc__ = operation.__doc__
     method.__name__ = operation.__name__
-    signature = inspect.signature(operation)
-    own, *rest = signature.parameters.values()
-    parameters = [own.replace(name="self", annotation=inspect.Parameter.empty), *rest]
-    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    method.__wrapped__ = operation  # type: ignore[attr-defined]
     return method
 
 
@@ -165,18 +164,18 @@ class Loops:
     """The world of asyncio."""
 
     waits = True
-    interrupts: tuple[type[BaseException], ...] = (
-        GeneratorExit,
-        asyncio.CancelledError,
-        KeyboardInterrupt,
-        SystemExit,
-    )
+
+    @property
+    def interrupts(self) -> tuple[type[BaseException], ...]:
+        import asyncio
+
+        return (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 
     async def transact(self, db: Database, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await db.atransact(operation, *args, **kwargs)
 
     async def result(self, value: Awaitable[T] | T) -> T:
-        return await value if inspect.isawaitable(value) else value
+        return await value if isinstance(value, Awaitable) else value
 
     async def each(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
         try:
@@ -188,16 +187,20 @@ class Loops:
                     yield item
         finally:
             closing = _close(items)
-            if inspect.isawaitable(closing):
+            if isinstance(closing, Awaitable):
                 await closing
 
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        import inspect
+
         if inspect.iscoroutinefunction(function):
             return await function(*args, **kwargs)
         value = await _in_thread(lambda: function(*args, **kwargs))
-        return await value if inspect.isawaitable(value) else value
+        return await value if isinstance(value, Awaitable) else value
 
     async def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
+        import asyncio
+
         arrived: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         tasks = [asyncio.ensure_future(_apump(stream, arrived)) for stream in streams]
         try:
@@ -212,6 +215,8 @@ class Loops:
 
 def _in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
     """Work in a thread of its own: a daemon, so that what still runs does not hold up the end of the loop."""
+    import asyncio
+
     job = Job(work, asyncio.get_running_loop())
     context = contextvars.copy_context()
 
@@ -383,6 +388,8 @@ class Worker:
 
     def submit(self, work: Callable[..., Any]) -> asyncio.Future[Any]:
         """Hand over a piece of work; the future belongs to the running loop."""
+        import asyncio
+
         job = Job(work, asyncio.get_running_loop())
         if self._thread is None:
             self._start()
@@ -446,6 +453,8 @@ def _settle_here(done: Sequence[Job]) -> None:
 
 async def finished(future: asyncio.Future[T]) -> T:
     """Wait until the future is done even when cancelled meanwhile; only then is the cancellation raised."""
+    import asyncio
+
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:

@@ -129,8 +129,11 @@ class World(Protocol):
 
     waits: bool
     """Whether awaiting may suspend: False in the face of threads."""
-    interrupts: tuple[type[BaseException], ...]
-    """What is raised in running code when the caller wants it to stop."""
+
+    @property
+    def interrupts(self) -> tuple[type[BaseException], ...]:
+        """What is raised in running code when the caller wants it to stop."""
+        ...
 
     async def transact(self, db: Database, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a store operation."""

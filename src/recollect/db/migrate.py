@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 import msgspec
 
@@ -35,8 +35,7 @@ class Step(msgspec.Struct, frozen=True):
 @cache
 def steps(dialect: str) -> tuple[Step, ...]:
     """All steps for a kind of database, in order."""
-    folder = resources.files("recollect.db") / "schema" / dialect
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    files = sorted((Path(__file__).parent / "schema" / dialect).glob("*.sql"))
     return tuple(_step(file.name, file.read_text(encoding="utf-8")) for file in files)
 
 

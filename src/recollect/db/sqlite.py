@@ -6,7 +6,6 @@ operation is one hop to the writer's thread, and the writes that wait there toge
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import random
@@ -15,10 +14,9 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
 from recollect.db import migrate, owner
 from recollect.errors import (
@@ -34,6 +32,9 @@ from recollect.faces import FairLock, Gate, Job, Worker, finished, let_go_at_for
 from recollect.port import Clock, Duplicate, Mode, Operation, P, Row, Statement, drive, mode_of
 from recollect.store import Store
 from recollect.store.lists import fold
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -156,6 +157,8 @@ class SqliteDb(Store):
         if mode is Mode.write or self.db_file is None:
             value: T = await finished(self._worker.submit(work))
             return value
+        import asyncio
+
         loop = asyncio.get_running_loop()
         found: T = await loop.run_in_executor(self._read_threads(), self._read, work, mode)
         return found
@@ -171,6 +174,8 @@ class SqliteDb(Store):
 
     async def aclose(self) -> None:
         """As `close`, without holding up the event loop."""
+        import asyncio
+
         await asyncio.to_thread(self.close)
 
     def before_fork(self) -> None:
@@ -309,6 +314,8 @@ class SqliteDb(Store):
 
     def _read_threads(self) -> ThreadPoolExecutor:
         if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._executor = ThreadPoolExecutor(READERS, "recollect-reader")
         return self._executor
 
