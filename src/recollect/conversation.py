@@ -41,6 +41,17 @@ class Conversation:
     def name(self, session_name: str) -> None:
         self.agent.set_session_name(session_name=session_name)
 
+    async def aget_name(self) -> str:
+        """The session's name; "" while it has none."""
+        try:
+            return await self.agent.aget_session_name()
+        except SessionNotFound:
+            return ""
+
+    async def aset_name(self, session_name: str) -> None:
+        """Name the session."""
+        await self.agent.aset_session_name(session_name=session_name)
+
     def get_session(self) -> AgentSession | TeamSession | None:
         """The session with its whole history; None before the first run."""
         return self.agent.get_session()

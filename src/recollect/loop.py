@@ -434,7 +434,8 @@ class _State:
             try:
                 texts[key] = checks.json_object("session_state", {key: value})[key]
             except InvalidArgument as refused:
-                log.warning("%s; the key keeps the value it had", refused)
+                log.warning("session_state[%r] cannot be stored; the key keeps the value it had", key)
+                log.debug("%s", refused)
                 texts[key] = self._stored.get(key)
         gone: dict[str, str | None] = dict.fromkeys(self._stored.keys() - texts.keys())
         changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
@@ -456,7 +457,8 @@ def parse_answer(kind: Any, text: Any) -> Any:
             return kind.model_validate_json(text)
         return msgspec.json.decode(text, type=kind)
     except (ValueError, TypeError, msgspec.MsgspecError) as error:
-        log.warning("the answer is no %s: %s", getattr(kind, "__name__", kind), error)
+        log.warning("the answer is no %s; its text is kept", getattr(kind, "__name__", kind))
+        log.debug("%s", error)
         return None
 
 

@@ -231,7 +231,10 @@ def test_a_conversation_binds_its_session_and_user() -> None:
 async def test_a_conversation_works_with_await() -> None:
     chat = Agent(EchoModel()).conversation("mine")
     assert await chat.aget_messages() == await chat.aget_chat_history() == []
+    assert await chat.aget_name() == ""
     await chat.arun("Hi")
+    await chat.aset_name("First talk")
+    assert await chat.aget_name() == chat.name == "First talk"
     assert len(await chat.aget_messages()) == len(await chat.aget_chat_history()) == 2
     assert (await chat.aget_session()).session_id == "mine"  # type: ignore[union-attr]
 

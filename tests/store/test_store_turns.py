@@ -298,6 +298,7 @@ async def test_whoever_lacks_the_lease_can_write_nothing(db: Face) -> None:
 
 async def test_a_run_that_was_recorded_as_interrupted_is_lost_to_its_writer(db: Face) -> None:
     run = await db.begin_run("s", [user("1")])
+    run_sql(db, "update recollect_leases set owner = 'on another machine'")
     db.clock.forward(31)
     other = await db.begin_run("s", [user("2")])
     assert [row[8] for row in dump(db)["runs"]] == ["interrupted", "running"]
@@ -307,6 +308,15 @@ async def test_a_run_that_was_recorded_as_interrupted_is_lost_to_its_writer(db: 
         await db.finish_run(run, [answer("late")])
     await db.finish_run(other, [answer("3")])
     assert await texts(db) == ["1", "2", "3"]
+
+
+async def test_a_process_that_lives_keeps_its_run_however_long_a_step_takes(db: Face) -> None:
+    run = await db.begin_run("s", [user("1")])
+    db.clock.forward(3600)
+    other = await db.begin_run("s", [user("2")])
+    await db.finish_run(run, [answer("late")])
+    await db.finish_run(other, [answer("3")])
+    assert [row[8] for row in dump(db)["runs"]] == ["completed", "completed"]
 
 
 async def test_a_late_writer_nobody_took_over_from_goes_on(db: Face) -> None:

@@ -16,11 +16,25 @@ def alive(owner: str, until: int, now: int) -> bool:
     """Whether the holder of a lease may still be at work: the lease runs, and its process did not die."""
     if until <= now:
         return False
+    return lives(owner) is not False
+
+
+def gone(owner: str, until: int, now: int) -> bool:
+    """Whether a lease may be taken over: its process died, or nobody can tell and its time is over.
+
+    A process of this machine that lives keeps its runs, however long a model takes to answer.
+    """
+    here = lives(owner)
+    return until <= now if here is None else not here
+
+
+def lives(owner: str) -> bool | None:
+    """Whether the process lives; None where only its own machine can tell."""
     if owner == this_process():
         return True
     boot, pid, start = (*owner.split(":"), "", "")[:3]
     if not boot or boot != boot_id() or not pid.isdigit():
-        return True  # another machine, or one that gives no boot id: only the clock can tell
+        return None
     return start == _start(int(pid))
 
 

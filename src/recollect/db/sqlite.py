@@ -43,7 +43,11 @@ log = logging.getLogger("recollect")
 READERS: Final = 4
 """Idle reading connections kept, and threads that read for event loops."""
 
-_ALIVE: Final = "recollect_alive(l.owner, l.until, :now)"
+_FUNCTIONS: Final = {
+    "{alive}": "recollect_alive(l.owner, l.until, :now)",
+    "{gone}": "recollect_gone(l.owner, l.until, :now)",
+    "{fold}": "recollect_fold",
+}
 
 _DIALECT: dict[str, str] = {}
 """Statements as SQLite takes them, by their portable text."""
@@ -100,7 +104,9 @@ class SqliteTx:
 
 
 def _dialect(sql: str) -> str:
-    made = sql.replace("{alive}", _ALIVE).replace("{fold}", "recollect_fold")
+    made = sql
+    for name, function in _FUNCTIONS.items():
+        made = made.replace(name, function)
     # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
     made = _DIALECT[sql] = re.sub(r"{along (\w+)}", r"indexed by \1", made)
     return made
@@ -397,6 +403,7 @@ class SqliteDb(Store):
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.create_function("recollect_alive", 3, owner.alive)
+        connection.create_function("recollect_gone", 3, owner.gone)
         connection.create_function("recollect_fold", 1, fold, deterministic=True)
         if self.db_file is not None:
             self._use_wal(connection)

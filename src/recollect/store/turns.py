@@ -322,7 +322,7 @@ on conflict (session_id, digest) do nothing
 """
 
 _OTHERS_GONE = """
-select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+select l.run_seq from recollect_leases l where l.session_id = :session_id and {gone}
 """
 
 _SETTLE = """
@@ -330,13 +330,13 @@ update recollect_runs set
     status = 'interrupted', finished_at = :now,
     version = (select s.version from recollect_sessions s where s.session_id = :session_id)
 where session_id = :session_id and status = 'running' and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and {gone}
 )
 """
 
 _SETTLE_LEASES = """
 delete from recollect_leases where session_id = :session_id and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and {gone}
 )
 """
 
