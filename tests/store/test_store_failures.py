@@ -148,7 +148,7 @@ async def test_a_disk_that_is_full_refuses_a_write_whole_and_takes_it_when_there
 
 
 READ_ONLY = """
-import asyncio, os, sys
+import asyncio, concurrent.futures.thread, os, sys
 from recollect.db.sqlite import SqliteDb
 from recollect.errors import RecollectError
 from recollect.message import Message
