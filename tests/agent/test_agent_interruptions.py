@@ -116,7 +116,7 @@ async def _leases(db: SqliteDb) -> list[Any]:
 
 
 PROGRAM = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from recollect import Agent, Message, SqliteDb
 from recollect.port import Delta, Reply
 
@@ -140,6 +140,7 @@ def work(seconds: float) -> str:
         time.sleep(seconds)
     return "worked"
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts behind ignore Ctrl-C
 SECONDS = json.loads(sys.argv[2])
 agent = Agent(Slow(), db=SqliteDb(sys.argv[1]), tools=[work] if SECONDS else [])
 try:
