@@ -26,7 +26,7 @@ from collections.abc import (
 )
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from recollect.errors import DatabaseBusy
 from recollect.port import Database, Operation, World, drive
@@ -93,6 +93,28 @@ def _named_as(operation: Callable[..., Any], method: M) -> M:
     method.__name__ = operation.__name__
     method.__wrapped__ = operation  # type: ignore[attr-defined]
     return method
+
+
+class Closing:
+    """What is closed at the end of a ``with`` block, of either kind."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
 class Threads:

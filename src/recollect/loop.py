@@ -392,7 +392,8 @@ class Turn:
 
     def _output(self, status: RunStatus, metrics: RunMetrics, error: str | None, at: datetime) -> RunOutput:
         plan = self.plan
-        said = [self._said[place].with_id(f"{plan.run_id}.{place}") for place in sorted(self._said)]
+        places = sorted(self._said.items())
+        said = [message if message.id else message.with_id(f"{plan.run_id}.{place}") for place, message in places]
         prompt = () if plan.prompt is None else (plan.prompt.with_id(f"{plan.run_id}.prompt"),)
         run = (RunOutput if plan.team_id is None else TeamRunOutput)(
             run_id=plan.run_id,

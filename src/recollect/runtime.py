@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, Self, Unpack
+from typing import Any, Concatenate, Unpack
 
 from recollect import calls
 from recollect.calls import Call
-from recollect.faces import LOOPS, THREADS, blocking, waiting
+from recollect.faces import LOOPS, THREADS, Closing, blocking, waiting
 from recollect.port import Access, P, T, drive
 from recollect.session import SessionHeader
 from recollect.store import Store
 from recollect.store.lists import SessionFilters
 
 
-class Runtime:
+class Runtime(Closing):
     """A database and the sessions in it, as agents and teams offer them.
 
     Every method has a twin with ``a`` before its name, to be awaited. A method that needs a session takes the one
@@ -82,15 +82,3 @@ class Runtime:
     async def aclose(self) -> None:
         """As `close`."""
         await self.db.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()

@@ -44,6 +44,14 @@ async def test_what_a_run_returns_is_what_is_stored(bound: Any) -> None:
     assert run.finished_at >= run.created_at
 
 
+async def test_a_message_keeps_the_id_its_caller_gave_it(bound: Any) -> None:
+    agent = bound(ScriptedModel("Hello"))
+    run = await agent.run(Message("user", "Hi", id="mine"), session_id="s")
+    ids = ["mine", f"{run.run_id}.1"]
+    assert [message.id for message in run.messages] == ids
+    assert [message.id for message in await agent.get_session_messages("s")] == ids
+
+
 async def test_the_users_message_is_stored_before_the_model_is_asked(bound: Any) -> None:
     seen: list[Any] = []
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Self
+from typing import Any, Concatenate
 
-from recollect.faces import LOOPS, THREADS, aiterating, blocking, iterating, waiting
+from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
 from recollect.port import Access, Operation, P, T, drive
 from recollect.store import changes, lists, sessions, turns
 from recollect.store.turns import OpenRun
@@ -17,7 +17,7 @@ from recollect.store.turns import OpenRun
 __all__ = ["OpenRun", "Store"]
 
 
-class Store(ABC):
+class Store(Closing, ABC):
     """Sessions in a database. It serves any agent runtime; `recollect.agent` is one.
 
     Every method has a twin with ``a`` before its name, to be awaited, on the same object.
@@ -55,18 +55,6 @@ class Store(ABC):
 
     def _access(self, *, waits: bool) -> Access:
         return Access(self, LOOPS if waits else THREADS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     create_session = blocking(changes.create_session)
     acreate_session = waiting(changes.create_session)
