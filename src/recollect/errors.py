@@ -14,6 +14,7 @@
     │   ├── RunConflict
     │   ├── RunInProgress
     │   └── RunLost
+    ├── NamingFailed                no name could be made; the session keeps the one it had
     ├── RunFailed                   the run is stored and at hand as ``error.run``
     │   ├── ModelError
     │   └── StepLimit
@@ -142,6 +143,12 @@ class RunLost(Conflict):
     code = "run_lost"
 
 
+class NamingFailed(RecollectError):
+    """No name could be made of what was said; the session keeps the name it had."""
+
+    code = "naming_failed"
+
+
 class RunFailed(RecollectError):
     """The run ended without an answer. It is stored, and at hand as ``error.run``."""
 
@@ -165,8 +172,11 @@ class ModelError(RunFailed):
         run: RunOutput | None = None,
         status: int | None = None,
         retry_after: float | None = None,
+        transient: bool = False,
     ) -> None:
         super().__init__(message, run=run)
+        self.transient = transient
+        """Whether the same request may well be answered later: a rate limit, an overload, a lost connection."""
         self.status = status
         """The HTTP status the provider answered with, where there was one."""
         self.retry_after = retry_after

@@ -10,6 +10,7 @@ import contextvars
 import os
 import queue
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import (
@@ -24,7 +25,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
@@ -139,6 +140,12 @@ class Threads:
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         return function(*args, **kwargs)
 
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - in the world of threads nothing waits but the thread
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        return _ThreadLock()
+
     async def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
         if len(streams) == 1:
             async for item in streams[0]:
@@ -182,6 +189,19 @@ def _pump(stream: AsyncIterator[T], arrived: queue.SimpleQueue[tuple[str, Any]],
         arrived.put(("error", error))
 
 
+class _ThreadLock:
+    """A lock of threads, in the form that both worlds have."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    async def __aenter__(self) -> None:
+        self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Loops:
     """The world of asyncio."""
 
@@ -219,6 +239,16 @@ class Loops:
             return await function(*args, **kwargs)
         value = await _in_thread(lambda: function(*args, **kwargs))
         return await value if isinstance(value, Awaitable) else value
+
+    async def sleep(self, seconds: float) -> None:
+        import asyncio
+
+        await asyncio.sleep(seconds)
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        import asyncio
+
+        return asyncio.Lock()
 
     async def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
         import asyncio

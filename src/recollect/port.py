@@ -15,10 +15,12 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Mapping,
     Sequence,
 )
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -58,8 +60,8 @@ class Tx(Protocol):
         Parameters are named ``:name``. Two are given by the transaction: ``:now``, microseconds since 1970 by the
         database's clock, and ``:owner``, this process. What databases say differently has one name here:
         ``{fold}(x)`` is text without case and accents, ``{along x}`` the index to take where a database has to be
-        told, ``{alive}`` the condition that the holder of a lease ``l`` may still be at work, and ``{gone}`` that it
-        may be taken over from.
+        told, ``{alive}`` the condition that the holder of a lease ``l`` may still be at work, ``{gone}`` that it may be
+        taken over from, and ``{claimed}`` that somebody may be at work on the name or summary of session ``s``.
 
         Raises:
             Duplicate: a row with this key is there already; the transaction is undone.
@@ -152,6 +154,14 @@ class World(Protocol):
         """Call a user's function: here, or in a thread where it would hold up an event loop."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
+    def lock(self) -> AbstractAsyncContextManager[object]:
+        """A lock for the length of an ``async with``; it is not held across a ``yield``."""
+        ...
+
     def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
         """The items of all streams in the order of their arrival; one that fails ends them all."""
         ...
@@ -169,6 +179,9 @@ class Access:
     async def do(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one store operation."""
         return await self.world.transact(self.db, operation, *args, **kwargs)
+
+
+Purpose = Literal["answer", "name", "summary"]
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -191,7 +204,17 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """JSON schema that the answer must follow, with a key ``title``."""
     stream: bool = False
     """Whether pieces of the answer are wanted as they come."""
+    purpose: Purpose = "answer"
+    """What the answer is for. A name or a summary is a small side task: an adapter asks for little thinking where it
+    knows that this is taken, and offers none of the tools it may itself have been given."""
     max_output_tokens: int | None = None
+    """On a side task, a model that may think before it speaks is given room for that besides."""
+    timeout: float | None = None
+    """Seconds to wait for the provider; None: as the adapter was configured."""
+    max_retries: int | None = None
+    """How often the adapter tries again by itself; None: as it was configured."""
+    options: Mapping[str, Any] = {}
+    """Parameters of the provider's API, over those of the adapter."""
 
 
 class Delta(msgspec.Struct, frozen=True):

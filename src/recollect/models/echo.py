@@ -27,11 +27,18 @@ class EchoModel:
 
     async def ask(self, request: ModelRequest, world: World) -> AsyncIterator[Delta | Reply]:
         del world
-        message = self._answer(request)
+        message = self._answer(request) if request.purpose == "answer" else self._side_task(request)
         if request.stream and not message.tool_calls:
             for piece in re.findall(r"\S+\s*|\s+", message.text):
                 yield Delta(piece)
         yield Reply(message, Usage(estimate_tokens(request.messages), estimate_tokens([message])))
+
+    def _side_task(self, request: ModelRequest) -> Message:
+        """It cannot name anything, so that the fallback is the name; its summary is the start of what it was told."""
+        if self.reply is not None or request.purpose == "name":
+            return Message("assistant", self.reply or "")
+        start = checks.preview(request.messages[-1].text, 200)
+        return Message("assistant", checks.encode({"summary": start, "topics": []}).decode())
 
     def _answer(self, request: ModelRequest) -> Message:
         last = request.messages[-1]

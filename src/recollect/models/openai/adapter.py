@@ -28,6 +28,9 @@ class Adapter:
     OURS: ClassVar[frozenset[str]]
     """Parameters of the API that this library sets in each request."""
 
+    ANSWERS_ONLY: ClassVar[frozenset[str]]
+    """Parameters that are for answers in a conversation, and left out of side tasks."""
+
     id: str
     provider: str
     _clients: Clients
@@ -78,6 +81,8 @@ class Adapter:
             ModelError: the model failed to answer; with ``status`` and ``retry_after`` where the provider gave them.
         """
         client = await self._client(world)
+        if request.max_retries is not None:
+            client = client.with_options(max_retries=request.max_retries)
         try:
             async with aclosing(self._answer(client, request, world)) as pieces:
                 async for piece in pieces:
@@ -97,23 +102,46 @@ class Adapter:
     def _answer(self, client: Any, request: ModelRequest, world: World) -> AsyncGenerator[Delta | Reply, None]:
         raise NotImplementedError
 
-    def _check_extra(self, create: Any) -> None:
-        """See to it that the installed SDK knows what ``request_params`` names."""
-        if not self._extra:
+    def _check_extra(self, create: Any, request: ModelRequest) -> None:
+        """See to it that the installed SDK knows what ``request_params`` and the request's options name."""
+        what = type(self).__name__
+        given = {f"request_params[{name!r}]": name for name in sorted(self._extra)}
+        for name in sorted(request.options):
+            if name in self.OURS | ClientOptions.__annotations__.keys():
+                raise InvalidArgument(f"model_options[{name!r}]", f"{what} sets this itself, for each request")
+            if name not in self.TAKES:
+                given[f"model_options[{name!r}]"] = name
+        if not given:
             return
         known = inspect.signature(create).parameters.keys()
-        for name in sorted(self._extra.keys() - known):
-            what = f"{type(self).__name__} with this version of the openai package"
-            raise InvalidArgument(f"request_params[{name!r}]", _unknown(name, what, known))
+        for argument, name in given.items():
+            if name not in known:
+                raise InvalidArgument(
+                    argument, _unknown(name, f"{what} with this version of the openai package", known)
+                )
 
-    def _failed(self, problem: object, code: object = None) -> ModelError:
+    def _given(self, request: ModelRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The parameters of this request: the named ones, and what only the API knows."""
+        params, extra = dict(self._params), dict(self._extra)
+        if request.purpose != "answer":
+            for kept in (params, extra):
+                for name in self.ANSWERS_ONLY & kept.keys():
+                    del kept[name]
+        for name, value in request.options.items():
+            (params if name in self.TAKES else extra)[name] = value
+        if request.timeout is not None:
+            params["timeout"] = request.timeout
+        return {name: value for name, value in params.items() if value is not None}, extra
+
+    def _failed(self, problem: object, code: object = None, *, transient: bool = False) -> ModelError:
         """The error for an answer that says itself that it failed."""
         status = {"rate_limit_exceeded": 429, "server_error": 500}.get(str(code))
         said = checks.preview(str(problem or "no reason given"), 600)
-        return ModelError(f"Model {self.id!r} failed: {said}" + (f" ({code})" if code else ""), status=status)
+        text = f"Model {self.id!r} failed: {said}" + (f" ({code})" if code else "")
+        return ModelError(text, status=status, transient=transient or status is not None)
 
     def _broken_off(self) -> ModelError:
-        return self._failed("the connection ended in the middle of the answer. Try again.")
+        return self._failed("the connection ended in the middle of the answer. Try again.", transient=True)
 
 
 def reasons(model: str) -> bool:

@@ -13,12 +13,17 @@ from recollect.models.openai.answer import Answer, mappings, number
 from recollect.models.openai.failure import address, document
 from recollect.models.openai.options import ChatOptions
 from recollect.models.openai.schema import answer_format
+from recollect.models.openai.side import answer_limit, side_effort
 from recollect.port import Delta, ModelRequest, Reply, World
 
 OWN_FIELDS: Final = frozenset(
     {"id", "reasoning_content", "tool_call_error", "finish_reason", "repaired", "provider_data"}
 )
 """Keys of a message that are this library's, not of the Chat Completions form."""
+
+
+_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
+"""Names of the same limit; no server takes both."""
 
 
 class OpenAIChat(Adapter):
@@ -36,12 +41,19 @@ class OpenAIChat(Adapter):
     TAKES = frozenset(ChatOptions.__annotations__)
     OURS = frozenset({"model", "messages", "stream", "n", "functions", "function_call"})
 
+    ANSWERS_ONLY = frozenset(
+        {
+            *("tools", "tool_choice", "parallel_tool_calls", "response_format", "logprobs", "top_logprobs", "stop"),
+            *("modalities", "audio", "prediction", "store", "web_search_options"),
+        }
+    )
+
     def __init__(self, id: str = "gpt-5.2", **options: Unpack[ChatOptions]) -> None:
         self._configure(id, options)
 
     async def _answer(self, client: Any, request: ModelRequest, world: World) -> AsyncGenerator[Delta | Reply, None]:
         create = client.chat.completions.create
-        self._check_extra(create)
+        self._check_extra(create, request)
         answer = await world.result(create(**self._body(client, request)))
         if not request.stream:
             yield self._reply(document(answer, client))
@@ -57,21 +69,28 @@ class OpenAIChat(Adapter):
 
     def _body(self, client: Any, request: ModelRequest) -> dict[str, Any]:
         tools = [{"type": "function", "function": function_of(tool)} for tool in request.tools]
+        params, extra = self._given(request)
         body = {
             "model": self.id,
             "messages": [chat_message(message) for message in request.messages],
             "stream": True if request.stream else None,
             "stream_options": {"include_usage": True},
-            **self._params,
-            **self._extra,
-            "tools": [*tools, *self._extra.get("tools", ())] or None,
+            **params,
+            **extra,
+            "tools": [*tools, *extra.get("tools", ())] or None,
         }
+        if request.purpose != "answer":
+            wanted = request.options.get("reasoning_effort")
+            body["reasoning_effort"] = side_effort(self.id, params.get("reasoning_effort"), wanted)
         if not request.stream:
             del body["stream_options"]
         if request.output_schema is not None:
             body["response_format"] = {"type": "json_schema", "json_schema": answer_format(request.output_schema)}
-        if request.max_output_tokens is not None:
-            body[self._limit(client)] = request.max_output_tokens
+        limit = answer_limit(self.id, request)
+        if limit is not None and not _LIMITS & request.options.keys():
+            for name in _LIMITS:
+                body.pop(name, None)
+            body[self._limit(client)] = limit
         return {name: value for name, value in body.items() if value is not None}
 
     def _limit(self, client: Any) -> str:

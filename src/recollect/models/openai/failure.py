@@ -27,16 +27,27 @@ def transport_errors() -> tuple[type[Exception], ...]:
 def failure(model: str, client: Any, error: Exception) -> ModelError:
     """The error with the model, what the provider said, and advice; never with the API key."""
     status: int | None = getattr(error, "status_code", None)
+    transient = False
     headers = getattr(getattr(error, "response", None), "headers", {})
     if isinstance(error, json.JSONDecodeError):
         text = f"Model {model!r} at {address(client)} answered with broken JSON: {error}. Check base_url."
     elif status is None:
         text = f"Model {model!r} at {address(client)} could not be asked: {_cause(error)}. {ADVICE[0]}"
+        transient = True
     else:
         said = checks.preview(_said(error), 600)
         text = f"Model {model!r} answered with status {status}: {said} {ADVICE.get(status, '')}".rstrip()
-    return ModelError(text.replace(_key(client), "***"), status=status, retry_after=_retry_after(headers))
+        transient = (status in AGAIN or status >= SERVER_ERROR) and getattr(error, "code", None) != NO_MONEY
+    text = text.replace(_key(client), "***")
+    return ModelError(text, status=status, retry_after=_retry_after(headers), transient=transient)
 
+
+AGAIN: Final = (408, 409, 425, 429)
+SERVER_ERROR: Final = 500
+"""Statuses, this and those above, with which the same request may well be answered later."""
+
+NO_MONEY: Final = "insufficient_quota"
+"""What comes with status 429 and does not pass by waiting."""
 
 ADVICE: Final = {
     0: "Check base_url, timeout and the network.",

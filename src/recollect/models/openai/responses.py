@@ -13,6 +13,7 @@ from recollect.models.openai.failure import document
 from recollect.models.openai.items import input_items
 from recollect.models.openai.options import ResponsesOptions
 from recollect.models.openai.schema import answer_format
+from recollect.models.openai.side import answer_limit, side_effort
 from recollect.port import Delta, ModelRequest, Reply, World
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
@@ -31,11 +32,15 @@ class OpenAIResponses(Adapter):
     TAKES = frozenset(ResponsesOptions.__annotations__)
     OURS = frozenset({"model", "input", "instructions", "stream", "background", "conversation", "previous_response_id"})
 
+    ANSWERS_ONLY = frozenset(
+        {"tools", "tool_choice", "parallel_tool_calls", "max_tool_calls", "include", "top_logprobs", "prompt", "store"}
+    )
+
     def __init__(self, id: str = "gpt-5.2", **options: Unpack[ResponsesOptions]) -> None:
         self._configure(id, options)
 
     async def _answer(self, client: Any, request: ModelRequest, world: World) -> AsyncGenerator[Delta | Reply, None]:
-        self._check_extra(client.responses.create)
+        self._check_extra(client.responses.create, request)
         answer = await self._open(client, request, world)
         if not request.stream:
             yield self._reply(document(answer, client))
@@ -67,12 +72,16 @@ class OpenAIResponses(Adapter):
         return {"provider": self.provider, "model": self.id}
 
     def _body(self, request: ModelRequest, items: list[dict[str, Any]]) -> dict[str, Any]:
-        params = dict(self._params)
+        params, extra = self._given(request)
         reasoning = _merged(params, "reasoning", {"effort": "reasoning_effort", "summary": "reasoning_summary"})
         text = _merged(params, "text", {"verbosity": "verbosity"})
+        if request.purpose != "answer":
+            reasoning = self._side_reasoning(request, reasoning)
+            text.pop("format", None)
         if request.output_schema is not None:
             text["format"] = {"type": "json_schema", **answer_format(request.output_schema)}
-        include = [*params.pop("include", ()), *([ENCRYPTED] if reasons(self.id) else ())]
+        keeps = reasons(self.id) and request.purpose == "answer"
+        include = [*params.pop("include", ()), *([ENCRYPTED] if keeps else ())]
         tools = [{"type": "function", **function_of(tool)} for tool in request.tools]
         body = {
             "model": self.id,
@@ -83,12 +92,20 @@ class OpenAIResponses(Adapter):
             "text": text or None,
             "include": list(dict.fromkeys(include)) or None,
             **params,
-            **self._extra,
-            "tools": [*tools, *self._extra.get("tools", ())] or None,
+            **extra,
+            "tools": [*tools, *extra.get("tools", ())] or None,
         }
-        if request.max_output_tokens is not None:
-            body["max_output_tokens"] = request.max_output_tokens
+        limit = answer_limit(self.id, request)
+        if limit is not None and "max_output_tokens" not in request.options:
+            body["max_output_tokens"] = limit
         return {name: value for name, value in body.items() if value is not None}
+
+    def _side_reasoning(self, request: ModelRequest, reasoning: Mapping[str, Any]) -> dict[str, Any]:
+        """What is asked of the thinking before a name or summary: little, and nothing of it to be shown."""
+        options = request.options
+        wanted = options.get("reasoning_effort") or (options.get("reasoning") or {}).get("effort")
+        effort = side_effort(self.id, reasoning.get("effort"), wanted)
+        return {} if effort is None else {"effort": effort}
 
     def _whole(self, stream: EventStream) -> dict[str, Any]:
         if stream.error is not None:
