@@ -48,7 +48,8 @@ _SCHEMA: Final = (
         session_id text not null primary key, kind text, agent_id text, team_id text, user_id text, name text,
         name_source text, preview text, archived integer, pinned integer, expires_at integer, next_seq integer,
         run_count integer, completed_count integer, message_count integer, input_tokens integer, output_tokens integer,
-        aux_tokens integer, summarised_through integer, claim_owner text, claim_until integer, version integer,
+        aux_tokens integer, summarised_through integer, claim_owner text, claim_token integer,
+        claim_until integer, version integer,
         epoch integer, created_at integer, updated_at integer
     ) without rowid""",
     """create table runs (

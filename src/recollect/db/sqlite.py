@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
+from recollect.background import BACKGROUND
 from recollect.db import migrate, owner
 from recollect.errors import (
     DatabaseBusy,
@@ -43,9 +44,13 @@ log = logging.getLogger("recollect")
 READERS: Final = 4
 """Idle reading connections kept, and threads that read for event loops."""
 
+CLOSING: Final = 30.0
+"""Seconds that closing waits for names and summaries under way."""
+
 _FUNCTIONS: Final = {
     "{alive}": "recollect_alive(l.owner, l.until, :now)",
     "{gone}": "recollect_gone(l.owner, l.until, :now)",
+    "{claimed}": "recollect_alive(s.claim_owner, s.claim_until, :now)",
     "{fold}": "recollect_fold",
 }
 
@@ -170,7 +175,11 @@ class SqliteDb(Store):
         return found
 
     def close(self) -> None:
-        """Finish what is under way and close the file; the next use opens it again."""
+        """Finish what is under way, names and summaries in the background too, and close the file.
+
+        The next use opens it again.
+        """
+        BACKGROUND.settle(self, CLOSING)
         self._worker.stop()
         if self._executor is not None:
             self._executor.shutdown()

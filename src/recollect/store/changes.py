@@ -227,12 +227,15 @@ update recollect_sessions set version = version + 1
 where session_id = :session_id and version = :version and epoch = :epoch returning version
 """
 
+# Whoever was making a name when this one was set has lost the claim, and with it the right to set another.
 _NAME = f"""
-update recollect_sessions as s set name = :name, name_source = :source, version = version + 1
+update recollect_sessions as s set name = :name, name_source = :source, claim_token = null, version = version + 1
 where s.session_id = :session_id and {MINE} returning version
 """
 
-_NAME_ONLY = "update recollect_sessions set name = :name, name_source = 'manual' where session_id = :session_id"
+_NAME_ONLY = """
+update recollect_sessions set name = :name, name_source = 'manual', claim_token = null where session_id = :session_id
+"""
 
 _CLAIM = """
 update recollect_sessions set user_id = :user_id, version = version + 1

@@ -20,6 +20,7 @@ create table recollect_sessions (
     aux_tokens integer not null default 0,
     summarised_through integer not null default 0,
     claim_owner text,
+    claim_token integer,
     claim_until integer,
     version integer not null default 1,
     epoch integer not null,
