@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Collection, ItemsView, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -147,6 +149,38 @@ def count(argument: str, value: object, *, least: int = 0, most: int = 1 << 53) 
     if not least <= value <= most:
         raise InvalidArgument(argument, f"must be from {least} to {most}, not {value}")
     return value
+
+
+def seconds(argument: str, value: object) -> float:
+    """Accept a span of time above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InvalidArgument(argument, f"must be a number of seconds above 0, not {_short(value)}")
+    return float(value)
+
+
+def options(argument: str, value: object) -> Mapping[str, object]:
+    """Accept named options, or None for none."""
+    if not isinstance(value, Mapping | None):
+        raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__}")
+    return MappingProxyType({text(argument, name): option for name, option in (value or {}).items()})
+
+
+def model(argument: str, value: Any) -> Any:
+    """Accept a model, the name of one, or None."""
+    if isinstance(value, str):
+        return identifier(argument, value)
+    if value is not None and not hasattr(value, "ask"):
+        raise InvalidArgument(argument, f"{_short(value)} is no model, nor the name of one such as 'openai:gpt-5.2'")
+    return value
+
+
+def prompt(argument: str, value: object) -> str | None:
+    """Accept rules for a model, or None for those that are built in."""
+    if value is None:
+        return None
+    if not text(argument, value).strip():
+        raise InvalidArgument(argument, "says nothing; leave it out for the rules that are built in")
+    return text(argument, value)
 
 
 def clean_text(value: str) -> tuple[str, bool]:
