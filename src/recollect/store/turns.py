@@ -23,6 +23,7 @@ from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
 from recollect.message import MAY_CALL, PROMPT_ROLES, Message, messages_of
 from recollect.port import Duplicate, Params, Row, Statement, Tx, writes
 from recollect.run import RunMetrics, RunStatus
+from recollect.session import SessionSummary, read_summary
 from recollect.store.newest import newest
 from recollect.store.rows import NO_METRICS, metrics_text, no_session
 
@@ -46,13 +47,17 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     """What the model may be shown of the past."""
     state: Mapping[str, str] = {}
     """The session's state as JSON texts by key; empty unless it was asked for."""
+    summary: SessionSummary | None = None
+    """What the session was about until now; None unless it was asked for."""
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """What a step of a run left: the session's version, and when that was."""
+    """What a step of a run left: the session's version, when that was, and whether the session wants a name."""
 
     version: int
     at: datetime
+    completed_count: int = 0
+    name_source: str | None = None
 
 
 def new_id() -> str:
@@ -84,11 +89,13 @@ async def begin_run(
     state: Mapping[str, Any] | None = None,
     history: HistoryLimits | None = None,
     with_state: bool = False,
+    with_summary: bool = False,
     token: int | None = None,
 ) -> OpenRun:
     """Begin a run and store what was asked, making the session if there is none.
 
-    ``history`` asks for the past within limits, ``with_state`` for the session's state; ``state`` sets keys of it.
+    ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
+    summary; ``state`` sets keys of the state.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
@@ -105,7 +112,11 @@ async def begin_run(
         "lease": LEASE,
     }
     batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
-    wanted = [*([] if history is None else [_past(p, history)]), *([(_STATE, p)] if with_state else [])]
+    wanted = [
+        *([] if history is None else [_past(p, history)]),
+        *([(_STATE, p)] if with_state else []),
+        *([(_SUMMARY, p)] if with_summary else []),
+    ]
     try:
         gate, gone, *answers = await tx.execute(*batch, *wanted)
     except Duplicate as error:
@@ -115,6 +126,7 @@ async def begin_run(
     if gone:
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
     answers = answers[len(batch) - 2 :]
+    summary = read_summary(dict(answers.pop())) if with_summary else None
     run_seq, version, epoch, now, completed, begun = gate[0]
     return OpenRun(
         session_id=session_id,
@@ -127,6 +139,7 @@ async def begin_run(
         parent_run_id=parent_run_id,
         history=History() if history is None else await _history(tx, p, answers[0], history, completed, begun),
         state=dict(answers[-1]) if with_state else {},
+        summary=summary,
     )
 
 
@@ -348,6 +361,8 @@ on conflict (session_id, kind, key) do update set value = excluded.value
 
 _STATE = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
+_SUMMARY = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
+
 _CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most')}) runs"
 
 _NO_RUN: Final = 1 << 62
@@ -378,7 +393,7 @@ update recollect_sessions set
     version = version + :changed,
     message_count = message_count + :spoken
 where session_id = :session_id and {_HELD}
-returning version, :now
+returning version, :now, completed_count, name_source
 """
 
 _FINISH_HEADER = f"""
@@ -389,7 +404,7 @@ update recollect_sessions set
     input_tokens = input_tokens + :input_tokens,
     output_tokens = output_tokens + :output_tokens
 where session_id = :session_id and {_HELD}
-returning version, :now
+returning version, :now, completed_count, name_source
 """
 
 # A step of a run that goes on is activity, but not worth four indexes while the begin is this fresh.
@@ -497,8 +512,8 @@ async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
     except Duplicate as error:
         raise InvalidArgument("at", f"the run has a message at place {p['at']} or after it already") from error
     if gate:
-        version, now = gate[0]
-        return Commit(version, checks.from_micros(now))
+        version, now, completed, source = gate[0]
+        return Commit(version, checks.from_micros(now), completed, source)
     [there] = await tx.execute(("select 1 from recollect_sessions where session_id = :session_id", p))
     if not there:
         raise no_session(p["session_id"])
