@@ -1,4 +1,4 @@
-"""Two people talk with an agent in three sessions; then the database is asked what was said.
+"""Two people talk with an agent in three sessions, which get names; then the database is asked what was said.
 
 Without a key the answers come from EchoModel, which needs no network; with OPENAI_API_KEY set, from OpenAI.
 """
@@ -45,9 +45,10 @@ def talk(agent: Agent) -> None:
     for event in agent.run("Please check the weather: Porto", session_id="porto", user_id="ada", stream=True):
         sys.stdout.write(event.content or "")
     sys.stdout.write("   (streamed)\n\n")
-    agent.set_session_name("porto", session_name="Rain in Porto?")
-
     agent.run("My suitcase did not arrive.", session_id="claim-17", user_id="bob", metadata={"ticket": "T-17"})
+
+    report = agent.name_sessions(on_progress=lambda progress: print(f"naming: {progress.done} of {progress.total}"))
+    print(f"{report.named} sessions named, {report.fallbacks} of them from their first message\n")
 
 
 def show(agent: Agent) -> None:

@@ -112,6 +112,7 @@ MISSING = {
 # Parameters that are ours alone, with the reason.
 ADDED = {
     "user_id": "law 4: every method can be scoped to a user",
+    "fallback": "what the name is where the model makes none; there is nothing of the kind there",
     "file": "where print_response prints",
     "agent_id": "the filters of AgentSession.get_messages, pushed down",
     "team_id": "as agent_id",

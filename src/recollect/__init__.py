@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recollect.agent import Agent
+    from recollect.batch import BatchReport
     from recollect.conversation import Conversation
     from recollect.db import open_db
     from recollect.db.sqlite import SqliteDb
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         ExtraMissing,
         InvalidArgument,
         ModelError,
+        NamingFailed,
         NotADatabase,
         NotFound,
         RecollectError,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     )
     from recollect.message import File, Image, Message, ToolCall, Usage
     from recollect.models.echo import EchoModel
+    from recollect.naming import SessionNamer, title_from_first_message
     from recollect.run import (
         RunEvent,
         RunMetrics,
@@ -60,10 +63,12 @@ if TYPE_CHECKING:
     )
     from recollect.store import OpenRun, Store
     from recollect.stream import AsyncRunStream, RunStream
+    from recollect.summary import SessionSummaryManager
     from recollect.tools import RunContext, Tool
 
 _HOMES = {
     "agent": ("Agent",),
+    "batch": ("BatchReport",),
     "conversation": ("Conversation",),
     "db": ("open_db",),
     "db.sqlite": ("SqliteDb",),
@@ -77,6 +82,7 @@ _HOMES = {
         "ExtraMissing",
         "InvalidArgument",
         "ModelError",
+        "NamingFailed",
         "NotADatabase",
         "NotFound",
         "RecollectError",
@@ -94,6 +100,7 @@ _HOMES = {
     ),
     "message": ("File", "Image", "Message", "ToolCall", "Usage"),
     "models.echo": ("EchoModel",),
+    "naming": ("SessionNamer", "title_from_first_message"),
     "run": (
         "RunEvent",
         "RunMetrics",
@@ -113,6 +120,7 @@ _HOMES = {
     ),
     "store": ("OpenRun", "Store"),
     "stream": ("AsyncRunStream", "RunStream"),
+    "summary": ("SessionSummaryManager",),
     "tools": ("RunContext", "Tool"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -126,6 +134,7 @@ __all__ = [
     "Agent",
     "AgentSession",
     "AsyncRunStream",
+    "BatchReport",
     "Conflict",
     "Conversation",
     "DatabaseBusy",
@@ -140,6 +149,7 @@ __all__ = [
     "InvalidArgument",
     "Message",
     "ModelError",
+    "NamingFailed",
     "NotADatabase",
     "NotFound",
     "OpenRun",
@@ -161,9 +171,11 @@ __all__ = [
     "SessionHeader",
     "SessionIdMissing",
     "SessionMetrics",
+    "SessionNamer",
     "SessionNotFound",
     "SessionPage",
     "SessionSummary",
+    "SessionSummaryManager",
     "SqliteDb",
     "StepLimit",
     "Store",
@@ -175,6 +187,7 @@ __all__ = [
     "Usage",
     "UserRequired",
     "open_db",
+    "title_from_first_message",
 ]
 
 

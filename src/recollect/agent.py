@@ -15,19 +15,23 @@ from typing import Any, Literal, NoReturn, Self, TextIO, TypedDict, Unpack, over
 import msgspec
 
 from recollect import checks
+from recollect.background import BACKGROUND
 from recollect.conversation import Conversation
 from recollect.errors import InvalidArgument
 from recollect.faces import LOOPS, THREADS
 from recollect.history import HistoryLimits
-from recollect.loop import Events, Plan, drain, run_events
+from recollect.loop import Events, FollowUp, Plan, drain, run_events
 from recollect.message import File, Image, Message
 from recollect.models import open_model
+from recollect.naming import SessionNamer
 from recollect.port import Access, Model, World, drive
 from recollect.run import RunEvent, RunOutput, RunOutputEvent
 from recollect.runtime import Runtime
+from recollect.scribe import Scribe, follow_up
 from recollect.store import Store, sessions
-from recollect.store.turns import new_id
+from recollect.store.turns import Commit, new_id
 from recollect.stream import AsyncRunStream, RunStream
+from recollect.summary import SessionSummaryManager
 from recollect.tools import RunContext, Tool, schema_of, toolbox
 
 Input = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
@@ -72,6 +76,15 @@ class Agent(Runtime):
             or broken off, as many whole ones as the limits allow (``history_tokens``, by an estimate of four
             characters a token; ``num_history_runs``, 50 unless given; ``num_history_messages``).
         cache_session: accepted; reads are never stale in either case.
+        auto_name_sessions: whether a session is named by a model after its second answer; a name set by hand stays.
+        session_namer: how names are made, and by which model; see `SessionNamer`.
+        enable_session_summaries: whether each answer is followed by a summary of the session, made of the last one and
+            what was said since.
+        session_summary_manager: how summaries are made, and by which model; see `SessionSummaryManager`.
+        add_session_summary_to_context: whether the model is told the summary, behind the system message; as
+            ``enable_session_summaries`` unless given.
+        background: whether names and summaries are made after the reply, by a thread of the process; False makes them
+            before it is returned, for processes that may be stopped at any moment after.
 
     An agent does not change; `replace` makes another.
     """
@@ -97,12 +110,18 @@ class Agent(Runtime):
         num_history_messages: int | None = None,
         history_tokens: int | None = 8000,
         cache_session: bool = False,
+        auto_name_sessions: bool = False,
+        session_namer: SessionNamer | None = None,
+        enable_session_summaries: bool = False,
+        session_summary_manager: SessionSummaryManager | None = None,
+        add_session_summary_to_context: bool | None = None,
+        background: bool = True,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         limits = HistoryLimits.checked(num_history_runs, history_tokens, num_history_messages)
         box = toolbox(tools)
-        made = {
-            "model": open_model(model) if isinstance(model, str) else model,
+        made: dict[str, Any] = {
+            "model": (own := _model(model)),
             "name": None if name is None else checks.name("name", name),
             "id": checks.identifier("id", id or _slug(name) or "agent"),
             "db": _memory() if db is None else db,
@@ -116,12 +135,23 @@ class Agent(Runtime):
             "_with_state": bool(session_state) or any(tool.given for tool in box.values()) or callable(instructions),
             "_given": given,
         }
+        namer, manager = session_namer or SessionNamer(), session_summary_manager or SessionSummaryManager()
+        summary_model = own if manager.model is None else _model(manager.model)
+        made["scribe"] = Scribe(
+            namer=namer,
+            naming_model=summary_model if namer.model is None else _model(namer.model),
+            manager=manager,
+            summary_model=summary_model,
+            names=checks.flag("auto_name_sessions", auto_name_sessions),
+            summaries=checks.flag("enable_session_summaries", enable_session_summaries),
+            background=checks.flag("background", background),
+        )
+        made["add_session_summary_to_context"] = checks.flag(
+            "add_session_summary_to_context",
+            enable_session_summaries if add_session_summary_to_context is None else add_session_summary_to_context,
+        )
         if output_schema is not None:
             _check_schema(output_schema)
-        if not hasattr(made["model"], "ask"):
-            raise InvalidArgument(
-                "model", f"{model!r} is no model; use OpenAIResponses(id=...) or a name like 'openai:gpt-5.2'"
-            )
         for key, value in (given | made).items():
             object.__setattr__(self, key, value)
 
@@ -133,6 +163,7 @@ class Agent(Runtime):
     output_schema: type[Any] | None
     max_steps: int
     cache_session: bool
+    add_session_summary_to_context: bool
     _toolbox: dict[str, Tool]
     _limits: HistoryLimits | None
     _with_state: bool
@@ -141,16 +172,31 @@ class Agent(Runtime):
     _given: dict[str, Any]
 
     def close(self) -> None:
-        """Let go of the database, and of the model where it was given by name; the next use opens them again."""
-        if isinstance(self._given["model"], str) and hasattr(self.model, "close"):
-            self.model.close()
+        """Wait for names and summaries under way, then let go of the database, and of models that were given by name.
+
+        The next use opens them again.
+        """
         super().close()
+        for model in self._opened():
+            if hasattr(model, "close"):
+                model.close()
 
     async def aclose(self) -> None:
         """As `close`."""
-        if isinstance(self._given["model"], str) and hasattr(self.model, "aclose"):
-            await self.model.aclose()
         await super().aclose()
+        for model in self._opened():
+            if hasattr(model, "aclose"):
+                await model.aclose()
+
+    def _opened(self) -> list[Any]:
+        """The models that were given by name."""
+        scribe = self.scribe
+        made = (
+            (self._given["model"], self.model),
+            (scribe.namer.model, scribe.naming_model),
+            (scribe.manager.model, scribe.summary_model),
+        )
+        return [model for given, model in made if isinstance(given, str)]
 
     def replace(self, **changes: Any) -> Self:
         """An agent that differs in these arguments; it shares the database."""
@@ -307,6 +353,8 @@ class Agent(Runtime):
             state=dict(session_state or {}),
             state_defaults={key: checks.decode(text) for key, text in self._state_texts.items()},
             with_state=self._with_state or session_state is not None,
+            with_summary=self.add_session_summary_to_context,
+            follow_up=self._follow_up(access, session),
             metadata=attached,
             stream=stream,
         )
@@ -316,6 +364,25 @@ class Agent(Runtime):
                 yield event
         finally:
             await events.aclose()
+
+    def _follow_up(self, access: Access, session_id: str) -> FollowUp | None:
+        """What comes after a completed run: names and summaries, now or in the background."""
+        scribe = self.scribe
+        if not (scribe.names or scribe.summaries):
+            return None
+
+        async def after(commit: Commit) -> None:
+            if not (scribe.summaries or scribe.names_now(commit)):
+                return
+            if not scribe.background:
+                await follow_up(access, scribe, session_id, commit)
+                return
+            later = Access(self.db, THREADS)
+            BACKGROUND.submit(
+                self.db, (session_id, scribe.key), lambda: drive(follow_up(later, scribe, session_id, commit))
+            )
+
+        return after
 
     def _session_of(self, given: str | None, user_id: str | None, run_id: str | None) -> str:
         session_id = given if given is not None else self.session_id
@@ -377,6 +444,20 @@ def _message(given: Any) -> Message:
     if isinstance(given, Mapping):
         return Message.from_dict(given)
     raise InvalidArgument("input", f"must hold messages, not {type(given).__name__}")
+
+
+def _model(given: Any) -> Model:
+    """A model, or the one that is meant by a name.
+
+    Raises:
+        InvalidArgument: it is neither.
+    """
+    model: Model = open_model(given) if isinstance(given, str) else given
+    if not hasattr(model, "ask"):
+        raise InvalidArgument(
+            "model", f"{given!r} is no model; use OpenAIResponses(id=...) or a name like 'openai:gpt-5.2'"
+        )
+    return model
 
 
 def _slug(name: str | None) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Unpack
 
-from recollect import checks
+from recollect import checks, scribe
+from recollect.background import BACKGROUND
 from recollect.errors import InvalidArgument, SessionIdMissing, SessionNotFound
 from recollect.message import Message
+from recollect.naming import title_from_first_message
 from recollect.port import Access
 from recollect.run import RunOutput, RunStatus
+from recollect.scribe import Fallback, Scribe
 from recollect.session import (
     CHAT_SKIP_ROLES,
     CHAT_SKIP_STATUSES,
@@ -21,15 +24,18 @@ from recollect.session import (
     SessionHeader,
     SessionMetrics,
     SessionPage,
+    SessionSummary,
     TeamSession,
 )
-from recollect.store import changes, lists, sessions
+from recollect.store import changes, lists, sessions, summaries
 from recollect.store.lists import SessionFilters
 
 
 class Holder(Protocol):
-    """What has a session and a user of its own, for calls that name none."""
+    """What has a session and a user of its own, for calls that name none, and somebody who makes names."""
 
+    @property
+    def scribe(self) -> Scribe: ...
     @property
     def session_id(self) -> str | None: ...
     @property
@@ -39,11 +45,17 @@ class Holder(Protocol):
 class Call:
     """A runtime, and the face in which one of its methods was called."""
 
-    __slots__ = ("_holder", "do")
+    __slots__ = ("_holder", "access", "do")
 
     def __init__(self, holder: Holder, access: Access) -> None:
         self._holder = holder
+        self.access = access
         self.do = access.do
+
+    @property
+    def scribe(self) -> Scribe:
+        """Who makes the names and summaries of this runtime."""
+        return self._holder.scribe
 
     def session_id(self, given: str | None, caller: str) -> str:
         """The session that is meant.
@@ -225,25 +237,91 @@ async def set_session_name(
     autogenerate: bool = False,  # noqa: FBT001, FBT002 - Agno's signature
     session_name: str | None = None,
     *,
+    fallback: Fallback = title_from_first_message,
     user_id: str | None = None,
 ) -> AgentSession | TeamSession:
-    """Name the session; give it as it then is.
+    """Name the session; give it as it then is, with ``name`` and ``name_source``.
+
+    ``autogenerate=True`` asks a model, once, for a name made of the first messages: the namer's model, else the summary
+    manager's, else the agent's. Where it fails or says nothing usable, ``fallback`` is the name: a text such as a
+    ticket's id, a function of the session, or None for none. A name that is set by hand meanwhile stays.
 
     Raises:
-        InvalidArgument: the name has no visible character, or more than 200; or names are to be generated, which this
-            version does not do.
+        InvalidArgument: the name has no visible character, or more than 200, or the namer's policy refuses it; or both
+            a name and ``autogenerate`` were given, or neither.
         SessionNotFound: there is no such session for this caller.
+        NamingFailed: no name could be generated, and there is no fallback; the name is as it was.
     """
-    if autogenerate:
-        raise InvalidArgument("autogenerate", "names are not generated in this version; pass session_name=...")
-    if session_name is None:
-        raise InvalidArgument("session_name", "no name was given; pass session_name=...")
     session_id = at.session_id(session_id, "set_session_name")
-    await at.do(changes.set_session_name, session_id, session_name, at.user_id(user_id))
-    session: AgentSession | TeamSession | None = await at.do(sessions.get_session, session_id, at.user_id(user_id))
+    user_id = at.user_id(user_id)
+    if autogenerate:
+        if session_name is not None:
+            raise InvalidArgument("session_name", "is given and to be generated; pass one of it and autogenerate=True")
+        await scribe.name_session(at.access, at.scribe, session_id, user_id, scribe.check_fallback(fallback))
+    elif session_name is None:
+        raise InvalidArgument("session_name", "no name was given; pass session_name=... or autogenerate=True")
+    else:
+        name = await _approved(at, session_id, session_name, user_id)
+        await at.do(changes.set_session_name, session_id, name, user_id)
+    session: AgentSession | TeamSession | None = await at.do(sessions.get_session, session_id, user_id)
     if session is None:
         raise _missing(session_id)
     return session
+
+
+async def generate_session_name(
+    at: Call,
+    session_id: str | None = None,
+    *,
+    fallback: Fallback = title_from_first_message,
+    user_id: str | None = None,
+) -> str:
+    """The name that ``set_session_name(autogenerate=True)`` would give; the session keeps the one it has.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+        NamingFailed: no name could be generated, and there is no fallback.
+    """
+    session_id = at.session_id(session_id, "generate_session_name")
+    wanted = scribe.check_fallback(fallback)
+    return await scribe.generate_name(at.access, at.scribe, session_id, at.user_id(user_id), wanted)
+
+
+async def get_session_summary(
+    at: Call, session_id: str | None = None, *, user_id: str | None = None
+) -> SessionSummary | None:
+    """The session's summary as it was last made; None while it has none.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "get_session_summary")
+    summary: SessionSummary | None = await at.do(summaries.get_summary, session_id, at.user_id(user_id))
+    return summary
+
+
+async def create_session_summary(
+    at: Call, session_id: str | None = None, *, user_id: str | None = None
+) -> SessionSummary | None:
+    """Bring the session's summary up to what was last said; give it, or None where nothing was said yet.
+
+    The model is shown the last summary and what was said since; where nothing was, it is not asked.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+        ModelError: the model failed, or said nothing that could be a summary; the last one stays.
+    """
+    session_id = at.session_id(session_id, "create_session_summary")
+    return (await scribe.summarise(at.access, at.scribe, session_id, at.user_id(user_id))).summary
+
+
+async def flush(at: Call, timeout: float | None = None) -> bool:
+    """Wait until the names and summaries that this process makes in the background are stored.
+
+    At most ``timeout`` seconds; False when that was not enough.
+    """
+    done: bool = await at.access.world.call(BACKGROUND.flush, at.access.db, timeout)
+    return done
 
 
 async def save_session(at: Call, session: AgentSession | TeamSession) -> None:
@@ -256,6 +334,8 @@ async def save_session(at: Call, session: AgentSession | TeamSession) -> None:
     user_id = at.user_id(None)
     if user_id is not None and session.user_id != user_id:
         raise _missing(session.session_id)
+    if session.name != session.header.name:
+        session.name = at.scribe.namer.approved(session.name, session.header)
     await at.do(changes.save_session, session)
 
 
@@ -279,6 +359,17 @@ async def delete_session(at: Call, session_id: str, user_id: str | None = None) 
         SessionNotFound: there is no such session for this caller.
     """
     await at.do(changes.delete_session, session_id, at.user_id(user_id))
+
+
+async def _approved(at: Call, session_id: str, name: str, user_id: str | None) -> str:
+    """A name set by hand, as the namer's policy has it."""
+    namer = at.scribe.namer
+    if namer.policy is None:
+        return name
+    header: SessionHeader | None = await at.do(sessions.get_header, session_id, user_id)
+    if header is None:
+        raise _missing(session_id)
+    return namer.approved(name, header)
 
 
 def _missing(session_id: str) -> SessionNotFound:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from recollect import checks
+from recollect.ask import answers, nothing_said
 from recollect.errors import (
     InvalidArgument,
-    ModelError,
     RecollectError,
     RunConflict,
     RunFailed,
@@ -28,7 +28,7 @@ from recollect.errors import (
 )
 from recollect.history import HistoryLimits
 from recollect.message import Message, ToolCall, Usage
-from recollect.port import Access, Delta, Model, ModelRequest, Reply
+from recollect.port import Access, Model, ModelRequest, Reply
 from recollect.run import (
     RunEvent,
     RunMetrics,
@@ -39,13 +39,16 @@ from recollect.run import (
     ToolExecution,
     execution,
 )
+from recollect.session import SessionSummary
 from recollect.store.sessions import get_run
-from recollect.store.turns import OpenRun, append_messages, begin_run, finish_run, input_count, new_token
+from recollect.store.turns import Commit, OpenRun, append_messages, begin_run, finish_run, input_count, new_token
+from recollect.summary import context_text
 from recollect.tools import RunContext, Tool, ToolResult, schema_of
 
 log = logging.getLogger("recollect")
 
 Events = AsyncGenerator[RunOutputEvent, None]
+FollowUp = Callable[[Commit], Awaitable[None]]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     state_defaults: Mapping[str, Any] = {}
     """Keys that are set where the session does not have them yet."""
     with_state: bool = False
+    with_summary: bool = False
+    """Whether the model is told what the session was about until now."""
+    follow_up: FollowUp | None = None
+    """What is done when the run is completed and stored, before that is told."""
     metadata: Mapping[str, Any] = {}
     stream: bool = False
 
@@ -105,6 +112,8 @@ async def run_events(plan: Plan, access: Access) -> Events:
     except access.world.interrupts:
         await turn.cancel()
         raise
+    if plan.follow_up is not None and turn.commit is not None:
+        await plan.follow_up(turn.commit)
     yield turn.event(RunEvent.run_completed, run=turn.output)
 
 
@@ -139,6 +148,7 @@ async def _begin(plan: Plan, access: Access) -> Turn:
             state=plan.state,
             history=plan.history,
             with_state=plan.with_state,
+            with_summary=plan.with_summary,
             token=token,
         )
     except access.world.interrupts:
@@ -206,6 +216,8 @@ class Turn:
         self.plan = plan
         self.output: RunOutput | None = None
         """The run as it was stored in the end."""
+        self.commit: Commit | None = None
+        """What that left."""
         self._access = access
         self._opened = opened
         self._began = began
@@ -252,8 +264,8 @@ class Turn:
             stream=plan.stream,
         )
         self._steps += 1
-        async with aclosing(self._answers(request)) as answers:
-            async for item in answers:
+        async with aclosing(answers(plan.model, request, self._access.world)) as said:
+            async for item in said:
                 self._first_token = self._first_token or time.perf_counter() - self._began
                 if isinstance(item, Reply):
                     self._reply = item
@@ -264,8 +276,7 @@ class Turn:
                     self._pieces.append(item.content)
                     yield self.event(RunEvent.run_content, content=item.content)
         if self._reply is None:
-            msg = f"model {plan.model.id!r} ended its answer without saying anything"
-            raise ModelError(msg)
+            raise nothing_said(plan.model)
         if not self._pieces and self._reply.message.text:
             yield self.event(RunEvent.run_content, content=self._reply.message.text)
 
@@ -320,24 +331,8 @@ class Turn:
         return self.output
 
     def _shown(self) -> list[Message]:
-        prompt = [] if self.plan.prompt is None else [self.plan.prompt]
+        prompt = instructed(self.plan.prompt, self._opened.summary)
         return [*prompt, *self._opened.history.messages, *(self._said[place] for place in sorted(self._said))]
-
-    async def _answers(self, request: ModelRequest) -> AsyncGenerator[Delta | Reply, None]:
-        """What the model says, with whatever it raises as a ModelError."""
-        answers: AsyncIterator[Delta | Reply] = self.plan.model.ask(request, self._access.world)
-        try:
-            async for item in answers:
-                yield item
-        except RecollectError:
-            raise
-        except Exception as error:
-            msg = f"model {self.plan.model.id!r} failed: {type(error).__name__}: {error}"
-            raise ModelError(msg) from error
-        finally:
-            closing = getattr(answers, "aclose", None)
-            if closing is not None:
-                await closing()
 
     async def _call(self, place: int, call: ToolCall) -> AsyncIterator[tuple[int, ToolCall, ToolResult]]:
         tool = self.plan.tools.get(call.name)
@@ -365,6 +360,7 @@ class Turn:
             state=self._state.changes(),
         )
         self._keep(self._place, messages)
+        self.commit = commit
         self.output = self._output(status, metrics, error, commit.at)
         return self.output
 
@@ -449,6 +445,18 @@ class _State:
         for key in [key for key, text in self._pending.items() if text is None]:
             self._stored.pop(key, None)
         self._pending = {}
+
+
+def instructed(prompt: Message | None, summary: SessionSummary | None) -> list[Message]:
+    """The system message as the model is shown it: what was agreed before goes behind what always holds.
+
+    In one message, for some servers take no second one; what is stored is the part that does not change.
+    """
+    if summary is None:
+        return [] if prompt is None else [prompt]
+    if prompt is None:
+        return [Message("system", context_text(summary))]
+    return [Message(prompt.role, f"{prompt.text}\n\n{context_text(summary)}")]
 
 
 def parse_answer(kind: Any, text: Any) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, Unpack
 
-from recollect import calls
+from recollect import batch, calls
 from recollect.calls import Call
 from recollect.faces import LOOPS, THREADS, Closing, blocking, waiting
 from recollect.port import Access, P, T, drive
+from recollect.scribe import Scribe
 from recollect.session import SessionHeader
 from recollect.store import Store
 from recollect.store.lists import SessionFilters
@@ -24,6 +25,8 @@ class Runtime(Closing):
     db: Store
     session_id: str | None
     user_id: str | None
+    scribe: Scribe
+    """Who makes names and summaries."""
 
     def _blocking(
         self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
@@ -55,6 +58,20 @@ class Runtime(Closing):
     aget_session_metrics = waiting(calls.get_session_metrics)
     get_session_name = blocking(calls.get_session_name)
     aget_session_name = waiting(calls.get_session_name)
+    generate_session_name = blocking(calls.generate_session_name)
+    agenerate_session_name = waiting(calls.generate_session_name)
+    name_sessions = blocking(batch.name_sessions)
+    aname_sessions = waiting(batch.name_sessions)
+    estimate_names = blocking(batch.estimate_names)
+    aestimate_names = waiting(batch.estimate_names)
+    get_session_summary = blocking(calls.get_session_summary)
+    aget_session_summary = waiting(calls.get_session_summary)
+    create_session_summary = blocking(calls.create_session_summary)
+    acreate_session_summary = waiting(calls.create_session_summary)
+    create_session_summaries = blocking(batch.create_session_summaries)
+    acreate_session_summaries = waiting(batch.create_session_summaries)
+    flush = blocking(calls.flush)
+    aflush = waiting(calls.flush)
     set_session_name = blocking(calls.set_session_name)
     aset_session_name = waiting(calls.set_session_name)
     save_session = blocking(calls.save_session)

@@ -99,3 +99,39 @@ def calls(*wanted: tuple[str, str]) -> Message:
             for number, (name, arguments) in enumerate(wanted)
         ],
     )
+
+
+class NamingModel:
+    """Answers runs with "ok", and asks for names and summaries with what it was given, again and again.
+
+    An answer may be text, a message, an exception, or a function of the request that gives one of these; ``seconds``
+    is how long it thinks before.
+    """
+
+    id = "naming"
+    provider = "test"
+
+    def __init__(self, name: Any = "A Generated Name", summary: Any = None, seconds: float = 0.0) -> None:
+        self.answers = {"name": name, "summary": summary or '{"summary": "They spoke.", "topics": ["speech"]}'}
+        self.seconds = seconds
+        self.requests: list[ModelRequest] = []
+
+    async def ask(self, request: ModelRequest, world: World) -> AsyncIterator[Delta | Reply]:
+        if request.purpose == "answer":
+            yield _part("ok")
+            return
+        self.requests.append(request)
+        if self.seconds:
+            await world.sleep(self.seconds)
+        answer = self.answers[request.purpose]
+        said = answer(request) if callable(answer) else answer
+        if isinstance(said, BaseException):
+            raise said
+        yield _part(said)
+
+    def asked(self, purpose: str = "name") -> list[ModelRequest]:
+        return [request for request in self.requests if request.purpose == purpose]
+
+    def chars(self, number: int = -1, purpose: str = "name") -> int:
+        """How many characters one of its side tasks was asked with."""
+        return sum(len(message.text) for message in self.asked(purpose)[number].messages)

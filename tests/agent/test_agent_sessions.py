@@ -62,8 +62,8 @@ async def test_a_session_is_named_by_hand_and_the_name_is_cleaned(bound: Any) ->
         ({"session_name": 7}, "session_name"),
         ({"session_name": "\ud800"}, "session_name"),
         ({}, "session_name"),
-        ({"autogenerate": True}, "autogenerate"),
-        ({"autogenerate": True, "session_name": "x"}, "autogenerate"),
+        ({"autogenerate": True, "session_name": "x"}, "session_name"),
+        ({"autogenerate": True, "fallback": 7}, "fallback"),
     ],
 )
 async def test_a_name_out_of_the_rules_is_refused(bound: Any, given: dict[str, Any], argument: str) -> None:
@@ -151,9 +151,19 @@ async def test_a_deleted_session_is_gone(bound: Any) -> None:
     assert run.metrics.history_runs == 0
 
 
+async def _sessions(report: Any) -> list[None]:
+    """As many as a report or an estimate counts."""
+    found = await report
+    return [None] * (getattr(found, "named", 0) + getattr(found, "summarised", 0) + getattr(found, "sessions", 0))
+
+
 ISOLATED: dict[str, Any] = {
     "claim_session": lambda agent, s, _: agent.claim_session(s, "alice"),
+    "create_session_summaries": lambda agent, _, user: _sessions(agent.create_session_summaries(user_id=user)),
+    "create_session_summary": lambda agent, s, user: agent.create_session_summary(s, user_id=user),
     "delete_session": lambda agent, s, user: agent.delete_session(s, user_id=user),
+    "estimate_names": lambda agent, _, user: _sessions(agent.estimate_names(user_id=user)),
+    "generate_session_name": lambda agent, s, user: agent.generate_session_name(s, user_id=user),
     "get_chat_history": lambda agent, s, user: agent.get_chat_history(s, user_id=user),
     "get_last_run_output": lambda agent, s, user: agent.get_last_run_output(s, user_id=user),
     "get_run_output": lambda agent, s, user: agent.get_run_output("r", s, user_id=user),
@@ -162,7 +172,9 @@ ISOLATED: dict[str, Any] = {
     "get_session_metrics": lambda agent, s, user: agent.get_session_metrics(s, user_id=user),
     "get_session_name": lambda agent, s, user: agent.get_session_name(s, user_id=user),
     "get_session_state": lambda agent, s, user: agent.get_session_state(s, user_id=user),
+    "get_session_summary": lambda agent, s, user: agent.get_session_summary(s, user_id=user),
     "get_sessions": lambda agent, _, user: agent.get_sessions(user_id=user),
+    "name_sessions": lambda agent, _, user: _sessions(agent.name_sessions(user_id=user)),
     "print_response": lambda agent, s, user: agent.print_response("Hi", session_id=s, user_id=user),
     "run": lambda agent, s, user: agent.run("Hi", session_id=s, user_id=user),
     "set_session_name": lambda agent, s, user: agent.set_session_name(s, session_name="Hers", user_id=user),
@@ -172,6 +184,7 @@ WITHOUT_A_USER = {
     "aclose": "closes the database",
     "close": "closes the database",
     "conversation": "binds ids; its methods are those of the agent",
+    "flush": "waits",
     "iter_sessions": "pages of get_sessions; tested below",
     "replace": "makes another agent",
     "save_session": "takes a session that was read; tested below",
@@ -193,6 +206,15 @@ async def test_alice_does_not_touch_what_is_not_hers(bound: Any, method: str, ow
     assert found is None or len(found) == 0
     after = await agent.get_session("s")
     assert (after.version, after.to_dict()) == (before.version, before.to_dict())
+
+
+@pytest.mark.parametrize("owner", ["bob", None])
+async def test_alice_has_no_name_generated_for_what_is_not_hers(bound: Any, owner: str | None) -> None:
+    agent = bound(EchoModel())
+    await agent.run("Hi", session_id="s", user_id=owner)
+    with pytest.raises(SessionNotFound):
+        await agent.set_session_name("s", autogenerate=True, user_id="alice")
+    assert await agent.get_session_name("s") == ""
 
 
 def test_every_public_method_of_an_agent_is_in_the_isolation_table() -> None:

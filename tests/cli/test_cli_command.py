@@ -34,7 +34,7 @@ def test_help_tells_the_exit_codes(recollect: Command) -> None:
 def test_what_belongs_to_later_releases_is_not_offered() -> None:
     commands = get_command().commands
     assert sorted(commands) == ["chat", "doctor", "migrate", "sessions"]
-    assert sorted(commands["sessions"].commands) == ["delete", "export", "import", "list", "rename", "show"]
+    assert sorted(commands["sessions"].commands) == ["delete", "export", "import", "list", "name", "rename", "show"]
 
 
 def test_without_its_extra_the_command_says_what_to_install() -> None:

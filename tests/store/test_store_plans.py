@@ -19,7 +19,7 @@ from recollect.history import HistoryLimits
 from recollect.port import Operation, Statement, Tx, mode_of, reads
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter
-from recollect.store import changes, lists, sessions, turns
+from recollect.store import changes, claims, lists, names, sessions, summaries, turns
 from recollect.store.lists import get_sessions
 from recollect.store.sessions import get_header, get_last_run, get_messages, get_run, get_values
 from recollect.store.turns import append_messages, begin_run, finish_run
@@ -118,6 +118,12 @@ def test_a_header_is_found_by_its_key(store: SqliteDb) -> None:
         (changes.update_values, ("s", "state", {"k": 1})),
         (changes.set_session_name, ("s", "Name")),
         (changes.claim_session, ("s", "u")),
+        (names.begin_naming, ("s", 1)),
+        (names.get_opening, ("s",)),
+        (names.finish_naming, ("s", 1, 1, "Name", "auto", 1)),
+        (summaries.get_summary, ("s",)),
+        (summaries.get_unsummarised, ("s",)),
+        (claims.let_go, (["s"], 1)),
         (changes.delete_session, ("s",)),
     ],
 )
@@ -234,7 +240,7 @@ BEGINNING = re.compile(r"\s*(select|insert|update|delete|with)\s", re.IGNORECASE
 
 def _written() -> Iterator[tuple[str, str]]:
     """Every whole statement of the store modules, by name."""
-    for module in (turns, changes, sessions, lists):
+    for module in (turns, changes, claims, names, summaries, sessions, lists):
         for name, value in vars(module).items():
             texts = value if isinstance(value, tuple) else (value,)
             yield from ((f"{module.__name__}.{name}", text) for text in texts if _is_statement(text))
@@ -243,6 +249,14 @@ def _written() -> Iterator[tuple[str, str]]:
     for members, statuses in itertools.product((False, True), map(frozenset, kinds)):
         yield f"chosen {members} {statuses}", sessions._chosen(statuses, members)
         yield f"first prompt {members} {statuses}", sessions._first_prompt(statuses, members)
+    for due, user_id, since in itertools.product(claims.DUE, (None, "u"), (None, SOON)):
+        wanted = claims.Wanted(due=due, user_id=user_id, since=since)
+        for make in (claims._window, claims._claim_next, claims._let_go_next, claims._count, claims._list):
+            yield f"{make.__name__} {wanted}", make(wanted)
+        yield f"claim {due}", names._claim(f"{claims.DUE[due]} and {claims.FREE}")
+    for order in ("asc", "desc"):
+        yield f"runs since, {order}", summaries._runs_since(order)
+        yield f"said since, {order}", summaries._said_since(order)
     for sort in SORTS:
         yield f"page by {sort}", lists._page(tuple(lists._CONDITIONS.values()), sort)
         yield f"page of all by {sort}", lists._page((), sort)

@@ -7,14 +7,19 @@ from recollect import (
     Agent,
     AgentSession,
     AsyncRunStream,
+    BatchReport,
     EchoModel,
     Message,
     RunOutput,
     RunStream,
     SessionHeader,
+    SessionNamer,
     SessionPage,
+    SessionSummary,
+    SessionSummaryManager,
     SqliteDb,
     TeamSession,
+    title_from_first_message,
 )
 
 agent = Agent(model=EchoModel(), db=SqliteDb())
@@ -35,7 +40,17 @@ assert_type(agent.iter_sessions(), Iterator[SessionHeader])
 assert_type(agent.aiter_sessions(), AsyncIterator[SessionHeader])
 assert_type(agent.get_session_name("s"), str)
 assert_type(agent.set_session_name("s", session_name="Name"), AgentSession | TeamSession)
+assert_type(agent.set_session_name("s", autogenerate=True, fallback=None), AgentSession | TeamSession)
+assert_type(agent.generate_session_name("s", fallback=title_from_first_message), str)
+assert_type(agent.name_sessions(limit=3, on_progress=lambda progress: progress.stop()), BatchReport)
+assert_type(agent.get_session_summary("s"), SessionSummary | None)
+assert_type(agent.create_session_summary("s"), SessionSummary | None)
+assert_type(agent.flush(timeout=1.0), bool)
 assert_type(agent.get_session_state("s"), dict[str, Any])
+
+namer = SessionNamer(model="openai:gpt-5-nano", policy=lambda name, header: f"{header.user_id}: {name}")
+named = agent.replace(session_namer=namer, session_summary_manager=SessionSummaryManager(last_n_runs=3))
+assert_type(named, Agent)
 
 chat = agent.conversation()
 assert_type(chat.run("Hi"), RunOutput)
@@ -48,6 +63,8 @@ async def awaited(db: SqliteDb) -> None:
     assert_type(await agent.aget_session("s"), AgentSession | TeamSession | None)
     assert_type(await agent.aget_chat_history("s"), list[Message])
     assert_type(await agent.aget_session_name("s"), str)
+    assert_type(await agent.aname_sessions(), BatchReport)
+    assert_type(await agent.aset_session_name("s", autogenerate=True), AgentSession | TeamSession)
     assert_type(await db.aget_header("s", user_id="u"), SessionHeader | None)
     assert_type(db.get_header("s"), SessionHeader | None)
     assert_type(db.get_sessions(user_id="u", limit=10), SessionPage)

@@ -11,7 +11,7 @@ import typer
 
 from recollect.agent import Agent
 from recollect.cli.database import Db, existing, opened
-from recollect.cli.model import choose, open_choice
+from recollect.cli.model import BaseUrl, ModelName, choose, open_choice
 from recollect.cli.screen import aside, cut, line, plural, visible
 from recollect.cli.which import find
 from recollect.conversation import Conversation
@@ -32,19 +32,8 @@ def chat(
         typer.Option("--session", "-s", metavar="ID", help="Continue this one: its id, the beginning of it, or @last."),
     ] = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Who speaks; the owner of a new session.")] = None,
-    model_name: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="echo, openai:<id> or openai-chat:<id>; with --base-url, any id.",
-            show_default="RECOLLECT_MODEL, else openai:gpt-5.2 with OPENAI_API_KEY, else echo",
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option("--base-url", metavar="URL", help="A server that speaks OpenAI's Chat Completions.")
-    ] = None,
+    model_name: ModelName = None,
+    base_url: BaseUrl = None,
     instructions: Annotated[
         str | None, typer.Option("--instructions", "-i", metavar="TEXT", help="The system message.")
     ] = None,
@@ -59,8 +48,7 @@ def chat(
     choice = choose(model_name, base_url, os.environ)
     store = opened(context, db) if session is None else existing(context, db)
     header = None if session is None else find(store, session, user)
-    model = open_choice(choice)
-    context.call_on_close(getattr(model, "close", lambda: None))
+    model = open_choice(choice, context)
     agent = Agent(model, db=store, instructions=instructions)
     talk = agent.conversation(None if header is None else header.session_id, user)
     if choice.notice:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+import typer
 
 from recollect.errors import InvalidArgument
 from recollect.models import open_model
 from recollect.port import Model
+
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="echo, openai:<id> or openai-chat:<id>; with --base-url, any id.",
+        show_default="RECOLLECT_MODEL, else openai:gpt-5.2 with OPENAI_API_KEY, else echo",
+    ),
+]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="A server that speaks OpenAI's Chat Completions.")
+]
 
 DEFAULT: Final = "gpt-5.2"
 _PROVIDERS: Final = ("openai", "openai-chat")
@@ -58,13 +73,19 @@ def _at(base_url: str, name: str, key: str | None) -> Choice:
     return Choice("openai-chat", name, base_url, key)  # the ids of such servers may hold a colon: llama3:8b
 
 
-def open_choice(choice: Choice) -> Model:
-    """The model itself.
+def open_choice(choice: Choice, context: typer.Context) -> Model:
+    """The model itself, closed when the command ends.
 
     Raises:
         InvalidArgument: its name is not known.
         ExtraMissing: what it needs is not installed.
     """
+    model = _opened(choice)
+    context.call_on_close(getattr(model, "close", lambda: None))
+    return model
+
+
+def _opened(choice: Choice) -> Model:
     if choice.base_url is None:
         return open_model(choice.name)
     from recollect.models.openai import OpenAIChat, OpenAIResponses

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recollect.checks import encode
-from recollect.cli import show, transfer
+from recollect.cli import names, show, transfer
 from recollect.cli.database import Db, existing
 from recollect.cli.screen import ago, aside, cut, line, out, plural, say, short_ids
 from recollect.cli.which import Several, Which, find
@@ -79,6 +79,9 @@ def rename(
     store = existing(context, db)
     named = store.set_session_name(find(store, session).session_id, name)
     say(f"{named.session_id} is now named {line(named.name)!r}")
+
+
+app.command("name")(names.name)
 
 
 @app.command("delete")
