@@ -68,7 +68,7 @@ _SCHEMA: Final = (
     ) without rowid""",
 )
 
-_INSERT_SESSION: Final = f"insert into sessions values ({','.join('?' * 25)})"
+_INSERT_SESSION: Final = f"insert into sessions values ({','.join('?' * 26)})"
 _INSERT_RUN: Final = f"insert into runs values ({','.join('?' * 21)})"
 _INSERT_MESSAGE: Final = "insert into messages values (?, ?, ?, ?, ?, ?)"
 _INSERT_LEASE: Final = "insert into leases values (?, ?, ?, ?, ?)"
@@ -213,7 +213,7 @@ def decoded(rows: Rows) -> list[Any]:
 def _session(session_id: str, turns: int) -> tuple[Any, ...]:
     now = time.time_ns() // 1000
     names = (session_id, "agent", "agent", None, None, "", None, "p" * 100, 0, 0, None)
-    counts = (turns + 1, turns, turns, 2 * turns, 5900 * turns, 84 * turns, 0, 0, None, None)
+    counts = (turns + 1, turns, turns, 2 * turns, 5900 * turns, 84 * turns, 0, 0, None, None, None)
     return (*names, *counts, 2 * turns + 1, 1 << 62, now, now)
 
 
