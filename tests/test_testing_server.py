@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -157,7 +159,81 @@ def test_a_delay_lies_before_each_piece(client: openai.OpenAI, server: Responses
     assert datetime.now(UTC) - started >= timedelta(seconds=0.01 * len(events))
 
 
+@pytest.mark.parametrize("path", ["/responses", "/chat/completions"])
+def test_a_limit_below_what_the_thinking_takes_leaves_nothing_to_say(
+    client: openai.OpenAI, server: ResponsesServer, path: str
+) -> None:
+    server.think(200)
+    name = "max_output_tokens" if path == "/responses" else "max_completion_tokens"
+    asked = {"model": "gpt-5.2", "input" if path == "/responses" else "messages": [USER | {"content": "Hi there"}]}
+    assert ended(post(client, path, asked | {name: 200})) == ("", True, 200)
+    assert ended(post(client, path, asked | {name: 201})) == ("Hi t", True, 200)
+    assert ended(post(client, path, asked | {name: 202})) == ("Hi there", False, 200)
+    assert ended(post(client, path, asked)) == ("Hi there", False, 200)
+    assert ended(post(client, path, asked | {"model": "gpt-4.1", name: 16})) == ("Hi there", False, 0)
+    server.reply("Hi there", thinking=20)
+    assert ended(post(client, path, asked | {name: 30})) == ("Hi there", False, 20)
+
+
+def test_an_answer_that_was_all_thought_is_streamed_as_incomplete(
+    client: openai.OpenAI, server: ResponsesServer
+) -> None:
+    server.think(200)
+    events = list(client.responses.create(model="gpt-5.2", input="x", max_output_tokens=100, stream=True))
+    assert "response.output_text.delta" not in {event.type for event in events}
+    assert events[-1].type == "response.incomplete"
+    assert [item.type for item in events[-1].response.output] == ["reasoning"]
+
+
+def test_a_model_that_a_test_adds_may_think_too() -> None:
+    with (
+        ResponsesServer(models=["qwen3"]) as server,
+        openai.OpenAI(base_url=server.base_url, api_key=server.api_key) as client,
+    ):
+        server.think(200)
+        body = {"model": "qwen3", "messages": [USER], "max_tokens": 100}
+        assert ended(post(client, "/chat/completions", body)) == ("", True, 200)
+
+
+def test_one_failure_may_stand_for_many_requests(client: openai.OpenAI, server: ResponsesServer) -> None:
+    server.fail(429, retry_after=3, times=2)
+    for _ in range(2):
+        with pytest.raises(openai.RateLimitError) as busy:
+            client.responses.create(model="gpt-5.2", input="x")
+        assert busy.value.response.headers["retry-after"] == "3"
+    assert client.responses.create(model="gpt-5.2", input="x").output_text == "x"
+
+
+def test_answers_come_late_when_told_to_and_requests_at_work_are_counted(
+    client: openai.OpenAI, server: ResponsesServer
+) -> None:
+    server.hold(0.2)
+
+    def ask(text: str) -> str:
+        return client.responses.create(model="gpt-5.2", input=text).output_text
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, "abcdefgh")) == list("abcdefgh")
+    assert 0.2 <= time.monotonic() - began < 8 * 0.2
+    assert server.most_in_flight == 8
+    server.reply("now", delay=0)
+    began = time.monotonic()
+    assert ask("x") == "now"
+    assert time.monotonic() - began < 0.2
+
+
 # What it refuses
+
+
+def ended(answer: Any) -> tuple[str, bool, int]:
+    """The text of an answer in either API's form, whether its limit cut it, and how many tokens were thought."""
+    if answer["object"] == "response":
+        texts = [part["text"] for item in answer["output"] for part in item.get("content", ())]
+        thought = answer["usage"]["output_tokens_details"]["reasoning_tokens"]
+        return "".join(texts), answer["status"] == "incomplete", thought
+    choice, details = answer["choices"][0], answer["usage"]["completion_tokens_details"]
+    return choice["message"]["content"] or "", choice["finish_reason"] == "length", details["reasoning_tokens"]
 
 
 def nested(schema: dict[str, Any]) -> dict[str, Any]:
@@ -350,12 +426,60 @@ def test_a_strict_schema_must_be_closed(client: openai.OpenAI, schema: dict[str,
             {"messages": [{"role": "user", "content": "x"}], "model": "gpt-4.1", "reasoning_effort": "low"},
             "'reasoning_effort' is not supported",
         ),
+        (
+            {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5, "model": "gpt-4.1"}
+            | {"max_completion_tokens": 5},
+            "at the same time",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x"}], "tool_choice": "auto"},
+            "'tool_choice' is only allowed when 'tools'",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x"}], "parallel_tool_calls": False},
+            "'parallel_tool_calls' is only allowed when 'tools'",
+        ),
     ],
 )
 def test_chat_completions_refuse_bad_requests(client: openai.OpenAI, body: dict[str, Any], problem: str) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         post(client, "/chat/completions", {"model": "gpt-5.2"} | body)
     assert problem in message_of(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "problem"),
+    [
+        ("gpt-5-pro", "low", "'low' is not supported with the 'gpt-5-pro' model. Supported values are: 'high'."),
+        ("gpt-5.2-pro", "low", "Supported values are: 'medium', 'high', and 'xhigh'."),
+        ("o4-mini-deep-research", "low", "Supported values are: 'medium'."),
+        ("o1-mini", "low", "is not supported with this model."),
+        ("gpt-5-mini", "none", "Supported values are: 'minimal', 'low', 'medium', and 'high'."),
+        ("gpt-5.1", "minimal", "Supported values are: 'none', 'low', 'medium', and 'high'."),
+        ("gpt-5.1-codex-max", "minimal", "Supported values are: 'low', 'medium', 'high', and 'xhigh'."),
+        ("gpt-5-codex", "minimal", "Supported values are: 'low', 'medium', and 'high'."),
+        ("o3", "xhigh", "Supported values are: 'low', 'medium', and 'high'."),
+        ("gpt-5-pro", "high", None),
+        ("gpt-5-codex", "low", None),
+        ("gpt-5.2", "none", None),
+        ("gpt-7", "max", None),
+    ],
+)
+def test_a_model_thinks_only_as_much_as_it_can_be_told_to(
+    client: openai.OpenAI, model: str, effort: str, problem: str | None
+) -> None:
+    bodies: dict[str, Any] = {
+        "/responses": {"input": "x", "reasoning": {"effort": effort}},
+        "/chat/completions": {"messages": [USER], "reasoning_effort": effort},
+    }
+    for path, body in bodies.items():
+        if problem is None:
+            assert post(client, path, {"model": model} | body)
+            continue
+        with pytest.raises(openai.BadRequestError) as refused:
+            post(client, path, {"model": model} | body)
+        assert problem in message_of(refused.value)
+        assert refused.value.param == ("reasoning.effort" if path == "/responses" else "reasoning_effort")
 
 
 def test_sampling_parameters_are_taken_where_reasoning_is_off(client: openai.OpenAI) -> None:

@@ -184,7 +184,7 @@ async def name_sessions(
 
     One model call a session, ``concurrency`` at once; a name set by hand is never touched. Sessions with fewer than
     ``min_messages`` messages, or last active before ``since``, are left out; ``limit`` bounds how many are done. Where
-    the model says nothing usable, the name is made of the first message.
+    the model says nothing usable, a session without a name gets one made of its first message.
 
     Any number of processes may do this at the same time: each session is named by one of them. When a provider asks
     to slow down, all of them that heard it wait. ``on_progress`` is called with a `Progress` at the start and after
@@ -260,7 +260,7 @@ async def _name(at: Call, session_id: str, token: int) -> Done:
     made = await generate(scribe, opening, at.access.world, max_retries=0)
     name, source = made.name, "auto"
     reason = made.problem
-    if not name and opening.header.name_source != "auto":
+    if not name and opening.header.name_source is None:
         try:
             name = await fall_back(at.access, scribe, opening, title_from_first_message, made.problem)
             source = "fallback"

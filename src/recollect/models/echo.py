@@ -31,7 +31,8 @@ class EchoModel:
         if request.stream and not message.tool_calls:
             for piece in re.findall(r"\S+\s*|\s+", message.text):
                 yield Delta(piece)
-        yield Reply(message, Usage(estimate_tokens(request.messages), estimate_tokens([message])))
+        asked, said = estimate_tokens(request.messages), estimate_tokens([message])
+        yield Reply(message, Usage(asked, said) if message.text or message.tool_calls else Usage())
 
     def _side_task(self, request: ModelRequest) -> Message:
         """It cannot name anything, so that the fallback is the name; its summary is the start of what it was told."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 Calls = Sequence[tuple[str, Any]]
+
+TOKEN: Final = 4
+"""Characters that are counted as a token."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """How many characters of text are sent before the connection is cut."""
     failure: str | None = None
     """Why the answer fails after it began, with status 200."""
+    thinking: int | None = None
+    """Tokens that a model which thinks takes for that, before it says anything; None: as the server was told."""
+    delay: float | None = None
+    """Seconds before it begins; None: as the server was told."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +58,19 @@ class Refused(Exception):
         self.param = param
         self.code = code
         self.status = status
+
+
+def within(answer: Answer, limit: int | None, thinking: int) -> Answer:
+    """The answer as far as a limit of output tokens lets it come. Thinking comes first, and counts."""
+    answer = msgspec.structs.replace(answer, thinking=thinking)
+    if limit is None or answer.output is not None or answer.incomplete is not None:
+        return answer
+    room = TOKEN * max(0, limit - thinking)
+    if room and len(answer.text) <= room:
+        return answer
+    return msgspec.structs.replace(
+        answer, text=answer.text[:room], tool_calls=(), refusal=None, incomplete="max_output_tokens"
+    )
 
 
 def last_text(messages: object) -> str:

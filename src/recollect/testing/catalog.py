@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from recollect.testing.answer import Refused
 
 _REASONING = re.compile(r"(?:ft:)?(?:o[134]\b|gpt-(?:[5-9]|\d\d)|codex-)")
 _KNOWN = re.compile(r"(?:ft:)?(?:o[134]|gpt-[3-9]|gpt-\d\d|chatgpt-|codex-|computer-use-)[\w.:-]*")
+
+
+_EFFORTS: Final = (
+    (r"o1-(?:mini|preview)", ()),
+    (r"o\d.*-deep-research", ("medium",)),
+    (r"gpt-5-pro", ("high",)),
+    (r"gpt-5\.\d+-pro", ("medium", "high", "xhigh")),
+    (r"gpt-5\.1-codex-max|gpt-5\.[2-9]-codex", ("low", "medium", "high", "xhigh")),
+    (r"o\d|codex-|gpt-5[.\d]*-codex", ("low", "medium", "high")),
+    (r"gpt-5(?!\.)", ("minimal", "low", "medium", "high")),
+    (r"gpt-5\.1", ("none", "low", "medium", "high")),
+    (r"gpt-5\.[2-5]", ("none", "low", "medium", "high", "xhigh")),
+)
+"""How much each family can be told to think; the first pattern that fits. A model that is not here takes any."""
 
 
 class Catalog:
@@ -25,6 +39,10 @@ class Catalog:
         if model not in self._further and not _KNOWN.fullmatch(model):
             raise Refused(f"The requested model '{model}' does not exist.", "model", "model_not_found", 404)
         return model
+
+    def thinks(self, model: str) -> bool:
+        """Whether the model may think before it speaks: OpenAI's reasoning ones, and those a test added."""
+        return reasoning(model) or model in self._further
 
 
 def reasoning(model: str) -> bool:
@@ -49,6 +67,20 @@ def check_parameters(
         refused = [name for name in given if name in plain]
     if refused:
         raise unsupported(refused[0])
+
+
+def check_effort(model: str, effort: str | None, where: str) -> None:
+    """Refuse to think as much, or as little, as this model cannot be told to."""
+    name = model.removeprefix("ft:")
+    taken = next((efforts for pattern, efforts in _EFFORTS if re.match(pattern, name)), None)
+    if effort is None or taken is None or effort in taken:
+        return
+    if not taken:
+        raise unsupported(where)
+    *most, last = [f"'{word}'" for word in taken]
+    listed = f"{', '.join(most)}, and {last}" if most else last
+    problem = f"Unsupported value: '{effort}' is not supported with the '{model}' model."
+    raise Refused(f"{problem} Supported values are: {listed}.", where, "unsupported_value")
 
 
 def unsupported(name: str) -> Refused:

@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from recollect.testing.answer import Answer, HangUp, Refused, last_text, pieces
-from recollect.testing.catalog import Catalog, check_parameters
+from recollect.testing.answer import TOKEN, Answer, HangUp, Refused, last_text, pieces
+from recollect.testing.catalog import Catalog, check_effort, check_parameters
 from recollect.testing.shape import (
     Rule,
     anything,
@@ -52,11 +52,19 @@ class ChatApi:
         check_object(body, "", {"model": text, "messages": each(_message, least=1)}, _PARAMETERS)
         effort = body.get("reasoning_effort")
         check_parameters(body, effort, SAMPLING, set() if effort == "none" else {"reasoning_effort"})
+        check_effort(body["model"], effort, "reasoning_effort")
+        _check_limits(body)
+        _check_tools(body)
         _check_calls(body["messages"])
 
     def said(self, body: Mapping[str, Any]) -> str:
         """The last text of the user."""
         return last_text(body["messages"])
+
+    def limit(self, body: Mapping[str, Any]) -> int | None:
+        """How many tokens may be thought and said."""
+        limit: int | None = body.get("max_completion_tokens") or body.get("max_tokens")
+        return limit
 
     def whole(self, body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The answer as one completion; one that fails after it began has no choices but an error."""
@@ -141,15 +149,28 @@ def _finish(answer: Answer) -> str:
 
 def _usage(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     """About four characters a token, unless the script says otherwise."""
-    asked, said = len(json.dumps(body["messages"])) // 4 + 1, len(answer.text) // 4 + 1
+    thought = answer.thinking or len(answer.reasoning or "") // TOKEN
+    asked, said = len(json.dumps(body["messages"])) // TOKEN + 1, len(answer.text) // TOKEN + 1
     usage: dict[str, Any] = {
         "prompt_tokens": asked,
         "prompt_tokens_details": {"cached_tokens": 0},
-        "completion_tokens": said,
-        "completion_tokens_details": {"reasoning_tokens": len(answer.reasoning or "") // 4},
+        "completion_tokens": said + (answer.thinking or 0),
+        "completion_tokens_details": {"reasoning_tokens": thought},
     }
     usage |= answer.usage or {}
     return usage | {"total_tokens": usage["prompt_tokens"] + usage["completion_tokens"]}
+
+
+def _check_limits(body: Mapping[str, Any]) -> None:
+    if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
+        problem = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
+        raise Refused(problem, "max_tokens", "invalid_parameter_combination")
+
+
+def _check_tools(body: Mapping[str, Any]) -> None:
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if body.get(name) is not None and not body.get("tools"):
+            raise Refused(f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified.", name)
 
 
 def _check_calls(messages: Sequence[Mapping[str, Any]]) -> None:

@@ -80,8 +80,12 @@ class Handler(BaseHTTPRequestHandler):
     server: Listener
 
     def do_POST(self) -> None:
-        desk = self.server.desk
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with self.server.desk.serving():
+            self._serve(raw)
+
+    def _serve(self, raw: bytes) -> None:
+        desk = self.server.desk
         try:
             api = desk.api(self.path, self.headers.get("Authorization"))
             body = _parse(raw)
@@ -89,6 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             self._refuse(refused)
             return
+        desk.wait_for(answer)
         try:
             if isinstance(answer, Failure):
                 self._fail(answer)

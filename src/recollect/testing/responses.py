@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from recollect.testing.answer import Answer, HangUp, Refused, last_text, pieces
-from recollect.testing.catalog import Catalog, check_parameters, reasoning, unsupported
+from recollect.testing.answer import TOKEN, Answer, HangUp, Refused, last_text, pieces
+from recollect.testing.catalog import Catalog, check_effort, check_parameters, reasoning, unsupported
 from recollect.testing.items import Memory, check_input, kind_of
 from recollect.testing.seal import Seal
 from recollect.testing.shape import (
@@ -68,6 +68,11 @@ class ResponsesApi:
     def said(self, body: Mapping[str, Any]) -> str:
         """The last text of the user."""
         return last_text(body["input"])
+
+    def limit(self, body: Mapping[str, Any]) -> int | None:
+        """How many tokens may be thought and said."""
+        limit: int | None = body.get("max_output_tokens")
+        return limit
 
     def whole(self, body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The answer as one response."""
@@ -130,13 +135,13 @@ _PREFIXES: Final = {"reasoning": "rs", "message": "msg", "function_call": "fc", 
 def _items(answer: Answer, *, thinks: bool) -> Iterator[dict[str, Any]]:
     """Thought, text, calls: the order in which models mostly say them."""
     status = "incomplete" if answer.incomplete else "completed"
-    if answer.reasoning is not None and thinks:
+    if thinks and (answer.reasoning is not None or answer.thinking):
         summary = [{"type": "summary_text", "text": answer.reasoning}] if answer.reasoning else []
         yield {"type": "reasoning", "summary": summary}
     if answer.refusal is not None:
         part = {"type": "refusal", "refusal": answer.refusal}
         yield {"type": "message", "role": "assistant", "status": status, "content": [part]}
-    elif answer.text or not answer.tool_calls:
+    elif answer.text or not (answer.tool_calls or answer.incomplete):
         said = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
         yield {"type": "message", "role": "assistant", "status": status, "content": [said]}
     for name, arguments in answer.tool_calls:
@@ -229,12 +234,12 @@ def _ended(response: dict[str, Any], body: Mapping[str, Any], answer: Answer) ->
 
 def _usage(body: Mapping[str, Any], output: list[dict[str, Any]], answer: Answer) -> dict[str, Any]:
     """About four characters a token, unless the script says otherwise."""
-    asked, said = len(json.dumps(body["input"])) // 4 + 1, len(json.dumps(output)) // 4 + 1
-    thought = len(answer.reasoning or "") // 4
+    asked, said = len(json.dumps(body["input"])) // TOKEN + 1, len(json.dumps(output)) // TOKEN + 1
+    thought = answer.thinking or len(answer.reasoning or "") // TOKEN
     usage: dict[str, Any] = {
         "input_tokens": asked,
         "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": said,
+        "output_tokens": said + (answer.thinking or 0),
         "output_tokens_details": {"reasoning_tokens": thought},
     }
     usage |= answer.usage or {}
@@ -245,6 +250,7 @@ def _check_model(body: Mapping[str, Any]) -> None:
     effort = (body.get("reasoning") or {}).get("effort")
     thinking = {"reasoning"} if effort != "none" else set()
     check_parameters(body, effort, SAMPLING, thinking)
+    check_effort(body["model"], effort, "reasoning.effort")
     if ENCRYPTED in (body.get("include") or ()) and not reasoning(body["model"]):
         raise Refused("Encrypted content is not supported with this model.", "include")
     if (body.get("text") or {}).get("verbosity") not in {None, "medium"} and not reasoning(body["model"]):

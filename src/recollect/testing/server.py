@@ -29,7 +29,8 @@ class ResponsesServer:
 
     What `reply`, `fail` and `hang_up` prepare is used up in order, one for each accepted request of either API; after
     that `script` answers, or else the last text of the user comes back. A request that the real API would refuse is
-    refused in its words; it uses up nothing. ``models`` names models beside OpenAI's own.
+    refused in its words; it uses up nothing. ``models`` names models beside OpenAI's own. An answer ends where the
+    request's limit of tokens does, each of them four characters; what `think` or the answer says is thought first.
     """
 
     def __init__(self, *, api_key: str = "sk-recollect-test", models: Collection[str] = ()) -> None:
@@ -46,6 +47,16 @@ class ResponsesServer:
     def abandoned(self) -> int:
         """How many answers the client left before their end."""
         return self._desk.abandoned
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered now."""
+        return self._desk.in_flight
+
+    @property
+    def most_in_flight(self) -> int:
+        """How many requests were being answered at once, at most."""
+        return self._desk.most_in_flight
 
     @property
     def base_url(self) -> str:
@@ -69,6 +80,8 @@ class ResponsesServer:
         incomplete: str | None = None,
         output: Sequence[Mapping[str, Any]] | None = None,
         usage: Mapping[str, Any] | None = None,
+        thinking: int | None = None,
+        delay: float | None = None,
     ) -> None:
         """Prepare an answer; see `Answer`."""
         self._desk.prepare(
@@ -80,15 +93,24 @@ class ResponsesServer:
                 incomplete=incomplete,
                 output=output,
                 usage=usage,
+                thinking=thinking,
+                delay=delay,
             )
         )
 
     def fail(
-        self, status: int, *, message: str | None = None, code: str | None = None, retry_after: float | None = None
+        self,
+        status: int,
+        *,
+        message: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        times: int = 1,
     ) -> None:
-        """Prepare an answer with an error status."""
+        """Prepare an answer with an error status, for the next request or so many of them."""
         said = message or USUAL.get(status, "The server had an error while processing your request.")
-        self._desk.prepare(Failure(status=status, message=said, code=code, retry_after=retry_after))
+        for _ in range(times):
+            self._desk.prepare(Failure(status=status, message=said, code=code, retry_after=retry_after))
 
     def fail_midway(self, message: str = "The server had an error while processing your request.") -> None:
         """Prepare an answer that begins with status 200 and then says that it failed."""
@@ -101,6 +123,14 @@ class ResponsesServer:
     def delay(self, seconds: float) -> None:
         """Wait so long before each piece of a stream from now on; 0 ends it."""
         self._desk.pause = seconds
+
+    def hold(self, seconds: float) -> None:
+        """Wait so long before each answer from now on; 0 ends it."""
+        self._desk.hold = seconds
+
+    def think(self, tokens: int) -> None:
+        """Have models that may think take so many tokens for it from now on: OpenAI's reasoning ones and ``models``."""
+        self._desk.thinking = tokens
 
     def script(self, function: Script) -> None:
         """Have a function answer what nothing was prepared for: it gets the body, and gives an `Answer` or its text.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NoReturn
 from recollect import checks
 from recollect.errors import ExtraMissing, InvalidArgument, ModelError
 from recollect.models.openai.clients import Clients
-from recollect.models.openai.failure import failure, shown, transport_errors
+from recollect.models.openai.failure import failure, said_so, shown, transport_errors
 from recollect.models.openai.options import ClientOptions
 from recollect.port import Delta, ModelRequest, Reply, ToolSpec, World
 
@@ -30,6 +30,10 @@ class Adapter:
 
     ANSWERS_ONLY: ClassVar[frozenset[str]]
     """Parameters that are for answers in a conversation, and left out of side tasks."""
+    LIMITS: ClassVar[frozenset[str]]
+    """Names of the limit of an answer, of which only one may be sent."""
+    SHORT: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Options that stand for a key of a parameter that is an object."""
 
     id: str
     provider: str
@@ -102,43 +106,60 @@ class Adapter:
     def _answer(self, client: Any, request: ModelRequest, world: World) -> AsyncGenerator[Delta | Reply, None]:
         raise NotImplementedError
 
-    def _check_extra(self, create: Any, request: ModelRequest) -> None:
+    def _check(self, create: Any, options: Mapping[str, Any]) -> None:
         """See to it that the installed SDK knows what ``request_params`` and the request's options name."""
-        what = type(self).__name__
-        given = {f"request_params[{name!r}]": name for name in sorted(self._extra)}
-        for name in sorted(request.options):
-            if name in self.OURS | ClientOptions.__annotations__.keys():
-                raise InvalidArgument(f"model_options[{name!r}]", f"{what} sets this itself, for each request")
-            if name not in self.TAKES:
-                given[f"model_options[{name!r}]"] = name
-        if not given:
+        if not self._extra and not options:
             return
         known = inspect.signature(create).parameters.keys()
-        for argument, name in given.items():
-            if name not in known:
-                raise InvalidArgument(
-                    argument, _unknown(name, f"{what} with this version of the openai package", known)
-                )
+        what = f"{type(self).__name__} with this version of the openai package"
+        for name in sorted(self._extra.keys() - known):
+            raise InvalidArgument(f"request_params[{name!r}]", _unknown(name, what, known))
+        built_with = ClientOptions.__annotations__.keys()
+        for name in sorted(options, key=str):
+            if name in self.OURS:
+                problem = f"{type(self).__name__} sets this itself, for each request"
+            elif name in built_with:
+                problem = f"this is what {type(self).__name__} is made with, no parameter of a request"
+            elif name not in known | self.TAKES:
+                problem = _unknown(name, what, (known | self.TAKES) - self.OURS - built_with)
+            else:
+                continue
+            raise InvalidArgument(f"model_options[{name!r}]", problem)
 
-    def _given(self, request: ModelRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The parameters of this request: the named ones, and what only the API knows."""
-        params, extra = dict(self._params), dict(self._extra)
-        if request.purpose != "answer":
-            for kept in (params, extra):
-                for name in self.ANSWERS_ONLY & kept.keys():
-                    del kept[name]
-        for name, value in request.options.items():
-            (params if name in self.TAKES else extra)[name] = value
-        if request.timeout is not None:
-            params["timeout"] = request.timeout
-        return {name: value for name, value in params.items() if value is not None}, extra
+    def _configured(self, request: ModelRequest) -> dict[str, Any]:
+        """The adapter's own parameters, as far as they are for this kind of request."""
+        unwanted = frozenset[str]() if request.purpose == "answer" else self.ANSWERS_ONLY
+        mine = self._spelled(self._params | self._extra)
+        return {name: value for name, value in mine.items() if name not in unwanted}
+
+    def _given(self, request: ModelRequest, configured: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters: the adapter's own, over them what the request asks for, over these its options."""
+        given = self._over(self._over(configured, asked), self._spelled(request.options))
+        return given if request.timeout is None else given | {"timeout": request.timeout}
+
+    def _spelled(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters without short forms."""
+        spelled = {name: value for name, value in params.items() if name not in self.SHORT}
+        for word in params.keys() & self.SHORT.keys():
+            name, key = self.SHORT[word]
+            spelled[name] = {**(spelled.get(name) or {}), key: params[word]}
+        return spelled
+
+    def _over(self, under: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters over others; key by key in the objects that have short forms."""
+        given = dict(under)
+        for name in self.LIMITS if self.LIMITS & params.keys() else ():
+            given.pop(name, None)
+        nested = {name for name, _ in self.SHORT.values()}
+        for name, value in params.items():
+            below = given.get(name)
+            merged = name in nested and isinstance(value, Mapping) and isinstance(below, Mapping)
+            given[name] = {**below, **value} if merged else value
+        return given
 
     def _failed(self, problem: object, code: object = None, *, transient: bool = False) -> ModelError:
         """The error for an answer that says itself that it failed."""
-        status = {"rate_limit_exceeded": 429, "server_error": 500}.get(str(code))
-        said = checks.preview(str(problem or "no reason given"), 600)
-        text = f"Model {self.id!r} failed: {said}" + (f" ({code})" if code else "")
-        return ModelError(text, status=status, transient=transient or status is not None)
+        return said_so(self.id, problem, code, transient=transient)
 
     def _broken_off(self) -> ModelError:
         return self._failed("the connection ended in the middle of the answer. Try again.", transient=True)
@@ -157,6 +178,11 @@ def function_of(tool: ToolSpec) -> dict[str, Any]:
         "parameters": tool.parameters,
         "strict": tool.strict,
     }
+
+
+def filled(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """An object without what is not given; None where nothing is."""
+    return {name: item for name, item in (value or {}).items() if item is not None} or None
 
 
 def _unknown(name: str, what: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final, Unpack
 
 from recollect.message import Message, Usage
-from recollect.models.openai.adapter import Adapter, function_of, reasons
+from recollect.models.openai.adapter import Adapter, filled, function_of, reasons
 from recollect.models.openai.answer import Answer, mappings, number
 from recollect.models.openai.failure import address, document
 from recollect.models.openai.options import ChatOptions
@@ -20,10 +20,6 @@ OWN_FIELDS: Final = frozenset(
     {"id", "reasoning_content", "tool_call_error", "finish_reason", "repaired", "provider_data"}
 )
 """Keys of a message that are this library's, not of the Chat Completions form."""
-
-
-_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
-"""Names of the same limit; no server takes both."""
 
 
 class OpenAIChat(Adapter):
@@ -47,13 +43,14 @@ class OpenAIChat(Adapter):
             *("modalities", "audio", "prediction", "store", "web_search_options"),
         }
     )
+    LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 
     def __init__(self, id: str = "gpt-5.2", **options: Unpack[ChatOptions]) -> None:
         self._configure(id, options)
 
     async def _answer(self, client: Any, request: ModelRequest, world: World) -> AsyncGenerator[Delta | Reply, None]:
         create = client.chat.completions.create
-        self._check_extra(create, request)
+        self._check(create, request.options)
         answer = await world.result(create(**self._body(client, request)))
         if not request.stream:
             yield self._reply(document(answer, client))
@@ -68,30 +65,32 @@ class OpenAIChat(Adapter):
         yield stream.reply()
 
     def _body(self, client: Any, request: ModelRequest) -> dict[str, Any]:
+        configured = self._configured(request)
+        given = self._given(request, configured, self._asked(client, request, configured))
         tools = [{"type": "function", "function": function_of(tool)} for tool in request.tools]
-        params, extra = self._given(request)
         body = {
             "model": self.id,
             "messages": [chat_message(message) for message in request.messages],
             "stream": True if request.stream else None,
             "stream_options": {"include_usage": True},
-            **params,
-            **extra,
-            "tools": [*tools, *extra.get("tools", ())] or None,
+            **given,
+            "tools": [*tools, *(given.get("tools") or ())] or None,
         }
-        if request.purpose != "answer":
-            wanted = request.options.get("reasoning_effort")
-            body["reasoning_effort"] = side_effort(self.id, params.get("reasoning_effort"), wanted)
         if not request.stream:
             del body["stream_options"]
+        return filled(body) or {}
+
+    def _asked(self, client: Any, request: ModelRequest, configured: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that the request itself calls for."""
+        asked: dict[str, Any] = {}
         if request.output_schema is not None:
-            body["response_format"] = {"type": "json_schema", "json_schema": answer_format(request.output_schema)}
-        limit = answer_limit(self.id, request)
-        if limit is not None and not _LIMITS & request.options.keys():
-            for name in _LIMITS:
-                body.pop(name, None)
-            body[self._limit(client)] = limit
-        return {name: value for name, value in body.items() if value is not None}
+            asked["response_format"] = {"type": "json_schema", "json_schema": answer_format(request.output_schema)}
+        if (limit := answer_limit(self.id, request)) is not None:
+            asked[self._limit(client)] = limit
+        if request.purpose != "answer":
+            effort = configured.get("reasoning_effort")
+            asked["reasoning_effort"] = side_effort(self.id, effort, {**configured, **request.options})
+        return asked
 
     def _limit(self, client: Any) -> str:
         """OpenAI's newer models refuse ``max_tokens``, many compatible servers know nothing else."""
@@ -101,7 +100,7 @@ class OpenAIChat(Adapter):
     def _reply(self, completion: Mapping[str, Any]) -> Reply:
         error = completion.get("error")  # some servers answer with status 200 and say here that it failed
         if isinstance(error, Mapping):
-            raise self._failed(error.get("message"), error.get("code"))
+            raise self._failed(error.get("message"), error.get("code") or error.get("type"))
         choices = mappings(completion.get("choices"))
         if not choices:
             raise self._failed("the answer has no choices")

@@ -28,26 +28,58 @@ def failure(model: str, client: Any, error: Exception) -> ModelError:
     """The error with the model, what the provider said, and advice; never with the API key."""
     status: int | None = getattr(error, "status_code", None)
     transient = False
+    code = getattr(error, "code", None) or getattr(error, "type", None)
     headers = getattr(getattr(error, "response", None), "headers", {})
     if isinstance(error, json.JSONDecodeError):
         text = f"Model {model!r} at {address(client)} answered with broken JSON: {error}. Check base_url."
+    elif status is None and code is not None:
+        said = said_so(model, _said(error), code)
+        text, status, transient = str(said), said.status, said.transient
     elif status is None:
         text = f"Model {model!r} at {address(client)} could not be asked: {_cause(error)}. {ADVICE[0]}"
-        transient = True
+        transient = not _is_wrong(error)
     else:
         said = checks.preview(_said(error), 600)
         text = f"Model {model!r} answered with status {status}: {said} {ADVICE.get(status, '')}".rstrip()
-        transient = (status in AGAIN or status >= SERVER_ERROR) and getattr(error, "code", None) != NO_MONEY
+        transient = _passes(status, code)
     text = text.replace(_key(client), "***")
     return ModelError(text, status=status, retry_after=_retry_after(headers), transient=transient)
 
+
+def said_so(model: str, problem: object, code: object, *, transient: bool = False) -> ModelError:
+    """The error for an answer that says itself, with status 200, that it failed."""
+    status = STATUS.get(str(code)) or (code if isinstance(code, int) and code in range(400, 600) else None)
+    said = checks.preview(str(problem or "no reason given"), 600)
+    text = f"Model {model!r} failed: {said}" + (f" ({code})" if code else "")
+    return ModelError(text, status=status, transient=transient or _passes(status, code))
+
+
+def _passes(status: int | None, code: object) -> bool:
+    """Whether the same request may well be answered later."""
+    return status is not None and (status in AGAIN or status >= SERVER_ERROR) and code not in NO_MONEY
+
+
+def _is_wrong(error: BaseException | None) -> bool:
+    """Whether it is the address or the certificate, and not the connection, that failed."""
+    while error is not None:
+        if type(error).__name__ in WRONG:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+STATUS: Final = {"rate_limit_exceeded": 429, "insufficient_quota": 429, "server_error": 500}
+"""The status that a word stands for where it is said with status 200."""
 
 AGAIN: Final = (408, 409, 425, 429)
 SERVER_ERROR: Final = 500
 """Statuses, this and those above, with which the same request may well be answered later."""
 
-NO_MONEY: Final = "insufficient_quota"
+NO_MONEY: Final = ("insufficient_quota", "billing_not_active", "billing_hard_limit_reached")
 """What comes with status 429 and does not pass by waiting."""
+
+WRONG: Final = ("UnsupportedProtocol", "LocalProtocolError", "InvalidURL", "SSLCertVerificationError")
+"""Names of errors of the HTTP library and of TLS that do not pass by waiting."""
 
 ADVICE: Final = {
     0: "Check base_url, timeout and the network.",

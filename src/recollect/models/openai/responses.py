@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final, Unpack
 
 from recollect.message import Message, Usage
-from recollect.models.openai.adapter import Adapter, function_of, reasons
+from recollect.models.openai.adapter import Adapter, filled, function_of, reasons
 from recollect.models.openai.answer import BREAK, Answer, Repair, mappings, number
 from recollect.models.openai.failure import document
 from recollect.models.openai.items import input_items
@@ -35,12 +35,18 @@ class OpenAIResponses(Adapter):
     ANSWERS_ONLY = frozenset(
         {"tools", "tool_choice", "parallel_tool_calls", "max_tool_calls", "include", "top_logprobs", "prompt", "store"}
     )
+    LIMITS = frozenset({"max_output_tokens"})
+    SHORT = {
+        "reasoning_effort": ("reasoning", "effort"),
+        "reasoning_summary": ("reasoning", "summary"),
+        "verbosity": ("text", "verbosity"),
+    }
 
     def __init__(self, id: str = "gpt-5.2", **options: Unpack[ResponsesOptions]) -> None:
         self._configure(id, options)
 
     async def _answer(self, client: Any, request: ModelRequest, world: World) -> AsyncGenerator[Delta | Reply, None]:
-        self._check_extra(client.responses.create, request)
+        self._check(client.responses.create, request.options)
         answer = await self._open(client, request, world)
         if not request.stream:
             yield self._reply(document(answer, client))
@@ -72,40 +78,41 @@ class OpenAIResponses(Adapter):
         return {"provider": self.provider, "model": self.id}
 
     def _body(self, request: ModelRequest, items: list[dict[str, Any]]) -> dict[str, Any]:
-        params, extra = self._given(request)
-        reasoning = _merged(params, "reasoning", {"effort": "reasoning_effort", "summary": "reasoning_summary"})
-        text = _merged(params, "text", {"verbosity": "verbosity"})
-        if request.purpose != "answer":
-            reasoning = self._side_reasoning(request, reasoning)
-            text.pop("format", None)
-        if request.output_schema is not None:
-            text["format"] = {"type": "json_schema", **answer_format(request.output_schema)}
-        keeps = reasons(self.id) and request.purpose == "answer"
-        include = [*params.pop("include", ()), *([ENCRYPTED] if keeps else ())]
+        configured = self._configured(request)
+        given = self._given(request, configured, self._asked(request, configured))
+        kept = [ENCRYPTED] if reasons(self.id) and request.purpose == "answer" else []
         tools = [{"type": "function", **function_of(tool)} for tool in request.tools]
         body = {
             "model": self.id,
             "input": items,
             "store": False,
             "stream": True if request.stream else None,
-            "reasoning": reasoning or None,
-            "text": text or None,
-            "include": list(dict.fromkeys(include)) or None,
-            **params,
-            **extra,
-            "tools": [*tools, *extra.get("tools", ())] or None,
+            **given,
+            "reasoning": filled(given.get("reasoning")),
+            "text": filled(given.get("text")),
+            "include": list(dict.fromkeys([*(given.get("include") or ()), *kept])) or None,
+            "tools": [*tools, *(given.get("tools") or ())] or None,
         }
-        limit = answer_limit(self.id, request)
-        if limit is not None and "max_output_tokens" not in request.options:
-            body["max_output_tokens"] = limit
-        return {name: value for name, value in body.items() if value is not None}
+        return filled(body) or {}
 
-    def _side_reasoning(self, request: ModelRequest, reasoning: Mapping[str, Any]) -> dict[str, Any]:
-        """What is asked of the thinking before a name or summary: little, and nothing of it to be shown."""
-        options = request.options
-        wanted = options.get("reasoning_effort") or (options.get("reasoning") or {}).get("effort")
-        effort = side_effort(self.id, reasoning.get("effort"), wanted)
-        return {} if effort is None else {"effort": effort}
+    def _configured(self, request: ModelRequest) -> dict[str, Any]:
+        given = super()._configured(request)
+        if request.purpose != "answer":
+            for name, key in (("reasoning", "effort"), ("text", "verbosity")):
+                given[name] = {key: (given.get(name) or {}).get(key)}
+        return given
+
+    def _asked(self, request: ModelRequest, configured: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that the request itself calls for."""
+        asked: dict[str, Any] = {}
+        if request.output_schema is not None:
+            asked["text"] = {"format": {"type": "json_schema", **answer_format(request.output_schema)}}
+        if (limit := answer_limit(self.id, request)) is not None:
+            asked["max_output_tokens"] = limit
+        if request.purpose != "answer":
+            effort = configured["reasoning"]["effort"]
+            asked["reasoning"] = {"effort": side_effort(self.id, effort, {**configured, **request.options})}
+        return asked
 
     def _whole(self, stream: EventStream) -> dict[str, Any]:
         if stream.error is not None:
@@ -241,9 +248,3 @@ def _usage(usage: Any) -> Usage:
         number(usage, "input_tokens_details", "cached_tokens"),
         number(usage, "output_tokens_details", "reasoning_tokens"),
     )
-
-
-def _merged(params: dict[str, Any], name: str, short: Mapping[str, str]) -> dict[str, Any]:
-    """A parameter that is an object, with the short forms of its keys put in."""
-    value = dict(params.pop(name, None) or {})
-    return value | {key: params.pop(word) for key, word in short.items() if word in params}

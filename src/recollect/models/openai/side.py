@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from recollect.models.openai.adapter import reasons
@@ -14,6 +15,7 @@ THINKING: Final = 1024
 _SPEAKS_AT_ONCE = re.compile(r"(?:^|[/:])(?:gpt-3\.5|gpt-4|chatgpt-|gpt-[5-9][\w.]*-chat)")
 _TAKES_NO_LOW = re.compile(r"-pro\b|deep-research|o1-(?:mini|preview)")
 _LESS: Final = ("none", "minimal")
+_SPEAK_OF_IT: Final = ("temperature", "top_p")
 
 
 def answer_limit(model: str, request: ModelRequest) -> int | None:
@@ -24,13 +26,14 @@ def answer_limit(model: str, request: ModelRequest) -> int | None:
     return limit + THINKING
 
 
-def side_effort(model: str, configured: Any, wanted: Any) -> Any:
-    """How much to think on a side task: as is ``wanted`` of it, else little where the model is known to take that.
+def side_effort(model: str, configured: Any, params: Mapping[str, Any]) -> Any:
+    """How much to think on a side task: little where the model is known to take that, else as configured.
 
-    OpenAI's models that think take ``low``, but for a few that know nothing less than ``medium`` or ``high``.
+    OpenAI's models that think take ``low``, but for a few that know nothing less than ``medium`` or ``high``. None takes
+    sampling parameters while it thinks: with those in ``params``, it is one whose thinking is off.
     https://platform.openai.com/docs/guides/reasoning
     """
-    if wanted is not None:
-        return wanted
+    said = {**params, **(params.get("extra_body") or {})}
+    elsewhere = any(said.get(name) is not None for name in _SPEAK_OF_IT)
     known = reasons(model) and not _TAKES_NO_LOW.search(model)
-    return "low" if known and configured not in _LESS else configured
+    return "low" if known and not elsewhere and configured not in _LESS else configured
