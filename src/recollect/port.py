@@ -208,7 +208,8 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the answer is for. A name or a summary is a small side task: an adapter asks for little thinking where it
     knows that this is taken, and offers none of the tools it may itself have been given."""
     max_output_tokens: int | None = None
-    """On a side task, a model that may think before it speaks is given room for that besides."""
+    """On a side task, a model that may think before it speaks is given room for that besides. For an answer it is sent
+    as it is."""
     timeout: float | None = None
     """Seconds to wait for the provider; None: as the adapter was configured."""
     max_retries: int | None = None

@@ -34,6 +34,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """How many characters of text are sent before the connection is cut."""
     failure: str | None = None
     """Why the answer fails after it began, with status 200."""
+    failure_code: str = "server_error"
     thinking: int | None = None
     """Tokens that a model which thinks takes for that, before it says anything; None: as the server was told."""
     delay: float | None = None

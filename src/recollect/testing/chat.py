@@ -138,7 +138,8 @@ def _event(chunk: Mapping[str, Any]) -> bytes:
 
 
 def _error(answer: Answer) -> dict[str, Any]:
-    return {"message": answer.failure, "type": "server_error", "param": None, "code": "server_error"}
+    code = answer.failure_code
+    return {"message": answer.failure, "type": code, "param": None, "code": code}
 
 
 def _finish(answer: Answer) -> str:

@@ -224,7 +224,7 @@ def _response(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ended(response: dict[str, Any], body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     if answer.failure is not None:
-        error = {"code": "server_error", "message": answer.failure}
+        error = {"code": answer.failure_code, "message": answer.failure}
         return response | {"status": "failed", "error": error, "output": []}
     usage = _usage(body, response["output"], answer)
     if answer.incomplete is not None:

@@ -112,9 +112,11 @@ class ResponsesServer:
         for _ in range(times):
             self._desk.prepare(Failure(status=status, message=said, code=code, retry_after=retry_after))
 
-    def fail_midway(self, message: str = "The server had an error while processing your request.") -> None:
+    def fail_midway(
+        self, message: str = "The server had an error while processing your request.", *, code: str = "server_error"
+    ) -> None:
         """Prepare an answer that begins with status 200 and then says that it failed."""
-        self._desk.prepare(Answer(failure=message))
+        self._desk.prepare(Answer(failure=message, failure_code=code))
 
     def hang_up(self, *, after_chars: int = 5, text: str = "This sentence will never be finished.") -> None:
         """Prepare an answer that the connection does not survive."""

@@ -153,8 +153,10 @@ class Adapter:
         nested = {name for name, _ in self.SHORT.values()}
         for name, value in params.items():
             below = given.get(name)
-            merged = name in nested and isinstance(value, Mapping) and isinstance(below, Mapping)
-            given[name] = {**below, **value} if merged else value
+            if name in nested and isinstance(value, Mapping) and isinstance(below, Mapping):
+                given[name] = {**below, **value}
+            else:
+                given[name] = value
         return given
 
     def _failed(self, problem: object, code: object = None, *, transient: bool = False) -> ModelError:

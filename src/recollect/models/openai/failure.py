@@ -33,8 +33,8 @@ def failure(model: str, client: Any, error: Exception) -> ModelError:
     if isinstance(error, json.JSONDecodeError):
         text = f"Model {model!r} at {address(client)} answered with broken JSON: {error}. Check base_url."
     elif status is None and code is not None:
-        said = said_so(model, _said(error), code)
-        text, status, transient = str(said), said.status, said.transient
+        said_itself = said_so(model, _said(error), code)
+        text, status, transient = str(said_itself), said_itself.status, said_itself.transient
     elif status is None:
         text = f"Model {model!r} at {address(client)} could not be asked: {_cause(error)}. {ADVICE[0]}"
         transient = not _is_wrong(error)

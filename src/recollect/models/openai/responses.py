@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Unpack
+from typing import Any, ClassVar, Final, Unpack
 
 from recollect.message import Message, Usage
 from recollect.models.openai.adapter import Adapter, filled, function_of, reasons
@@ -36,7 +36,7 @@ class OpenAIResponses(Adapter):
         {"tools", "tool_choice", "parallel_tool_calls", "max_tool_calls", "include", "top_logprobs", "prompt", "store"}
     )
     LIMITS = frozenset({"max_output_tokens"})
-    SHORT = {
+    SHORT: ClassVar[Mapping[str, tuple[str, str]]] = {
         "reasoning_effort": ("reasoning", "effort"),
         "reasoning_summary": ("reasoning", "summary"),
         "verbosity": ("text", "verbosity"),
