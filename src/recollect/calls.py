@@ -319,7 +319,12 @@ async def flush(at: Call, timeout: float | None = None) -> bool:
     """Wait until the names and summaries that this process makes in the background are stored.
 
     At most ``timeout`` seconds; False when that was not enough.
+
+    Raises:
+        InvalidArgument: ``timeout`` is no span of time.
     """
+    if timeout is not None:
+        timeout = checks.seconds("timeout", timeout, none=True)
     done: bool = await at.access.world.call(BACKGROUND.flush, at.access.db, timeout)
     return done
 

@@ -151,10 +151,12 @@ def count(argument: str, value: object, *, least: int = 0, most: int = 1 << 53) 
     return value
 
 
-def seconds(argument: str, value: object) -> float:
-    """Accept a span of time above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InvalidArgument(argument, f"must be a number of seconds above 0, not {_short(value)}")
+def seconds(argument: str, value: object, *, none: bool = False) -> float:
+    """Accept a span of time above zero; with ``none``, also no time at all."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidArgument(argument, f"must be a number of seconds, not {_short(value)}")
+    if not (value or none):
+        raise InvalidArgument(argument, "must be above 0 seconds")
     return float(value)
 
 

@@ -174,6 +174,21 @@ async def test_failed_runs_are_not_part_of_it_and_are_not_looked_at_again(bound:
     assert "asked in vain" not in model.asked("summary")[-1].messages[-1].text
 
 
+async def test_looking_in_vain_for_something_new_is_no_change(bound: Any) -> None:
+    agent = bound(NamingModel())
+    db: SqliteDb = agent.agent.db
+    db.finish_run(db.begin_run("s", [Message("user", "in vain")]), status=RunStatus.error, error="no")
+    before = db.get_header("s")
+    await agent.create_session_summary("s")
+    assert db.get_header("s") == before
+
+
+@pytest.mark.parametrize("timeout", [-1, "1", True, float("nan")])
+async def test_a_time_to_wait_that_is_none_is_refused(bound: Any, timeout: Any) -> None:
+    with pytest.raises(InvalidArgument, match="timeout"):
+        await bound(NamingModel()).flush(timeout)
+
+
 async def test_of_a_long_past_only_the_last_runs_are_looked_at_when_so_asked(bound: Any) -> None:
     model = NamingModel(summary=counting)
     agent = bound(model, session_summary_manager=SessionSummaryManager(last_n_runs=2))

@@ -84,6 +84,7 @@ async def finish_summary(
         "through": through,
         "tokens": checks.count("tokens", tokens),
         "value": None if summary is None else checks.encode(summary).decode(),
+        "changed": int(summary is not None or tokens > 0),
     }
     [gate] = await tx.execute((_FINISH, p))
     if gate and summary is not None:
@@ -132,7 +133,7 @@ def _said_since(order: str) -> str:
 
 _FINISH = """
 update recollect_sessions set
-    summarised_through = :through, aux_tokens = aux_tokens + :tokens, version = version + 1
+    summarised_through = :through, aux_tokens = aux_tokens + :tokens, version = version + :changed
 where session_id = :session_id and epoch = :epoch and summarised_through = :was returning version
 """
 
