@@ -57,7 +57,7 @@ wheel: | $(PY) ## build the wheel, install it with [all] into an empty environme
 	$(PY) -m build --wheel --no-isolation --outdir "$$tmp" . > "$$tmp/log" 2>&1 || { cat "$$tmp/log"; exit 1; }; \
 	echo "wheel: install into an empty environment"; \
 	$(PY) -m venv "$$tmp/env"; \
-	"$$tmp/env/bin/python" $(PIP_INSTALL) --require-hashes -r requirements/all.txt; \
+	"$$tmp/env/bin/python" $(PIP_INSTALL) --no-deps --require-hashes -r requirements/all.txt; \
 	"$$tmp/env/bin/python" $(PIP_INSTALL) --isolated --no-index "recollect[all] @ file://$$(echo "$$tmp"/*.whl)"; \
 	"$$tmp/env/bin/python" -m pip check; \
 	echo "wheel: run the first block of README.md there"; \
@@ -80,14 +80,17 @@ clean: ## remove .venv and everything the tools left
 		.pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The pinned file is whole, so nothing is looked up beside it: where a package is asked for with an extra, pip would look
+# at the newest release first, and refuse it because its hash is not there.
 $(LOCKED): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; name one: make PYTHON=...")'
 	$(PYTHON) -m venv --clear .venv
-	$(PY) $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	$(PY) $(PIP_INSTALL) --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(INSTALLED): $(LOCKED) pyproject.toml
 	$(PY) $(PIP_INSTALL) --no-deps --no-build-isolation --no-index -e .
+	$(PY) -m pip check
 	@touch $@
 
 $(PY):
