@@ -243,7 +243,8 @@ class Agent(Runtime):
 
         The user's message is stored before the model is asked, each step as it happens, and the answer before it is
         returned. Without a session the run begins a new one; its id is ``run.session_id``. With ``run_id`` a caller may
-        try again: a run that was completed is returned as it is stored, without asking the model.
+        try again: a run that was completed is returned as it is stored, without asking the model; one that failed, was
+        cancelled or was interrupted is begun again, as the next ``attempt`` of the same run.
 
         ``stream=True`` gives an iterator of the events that carry the answer's text, ``stream_events=True`` of all.
 
@@ -251,6 +252,7 @@ class Agent(Runtime):
             InvalidArgument: something cannot be accepted; nothing was written.
             UserRequired: the session belongs to a user and none was named.
             SessionNotFound: the session is another user's.
+            RunInProgress: a run with this ``run_id`` is under way.
             ModelError: the model failed; the stored run is at hand as ``error.run``.
             StepLimit: the model called tools ``max_steps`` times; likewise.
             DatabaseError: the run could not be stored.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -94,10 +94,9 @@ async def run_events(plan: Plan, access: Access) -> Events:
         RecollectError: the run could not begin, or not be stored.
     """
     _check_tools(plan, access)
-    try:
-        turn = await _begin(plan, access)
-    except RunConflict:
-        async for event in _stored(plan, access):
+    turn = await _begin_or_know(plan, access)
+    if isinstance(turn, RunOutput):
+        for event in _stored(turn):
             yield event
         return
     try:
@@ -127,7 +126,30 @@ async def drain(events: Events) -> RunOutput:
     return run
 
 
-async def _begin(plan: Plan, access: Access) -> Turn:
+async def _begin_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
+    """Begin; or give the run that is there already: a caller that tries again gets the answer of the first attempt.
+
+    One that failed, was cancelled or was interrupted is begun again, as the next attempt of the same run.
+
+    Raises:
+        RunInProgress: a run with this id is under way.
+    """
+    try:
+        return await _begin(plan, access)
+    except RunConflict:
+        run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
+    if run is not None and run.status is RunStatus.completed:
+        return run
+    if run is not None and run.status is not RunStatus.running:
+        try:
+            return await _begin(plan, access, again=True)
+        except RunConflict:
+            pass  # somebody else was faster, or the process that was thought lost lives
+    msg = f"run {plan.run_id!r} of session {plan.session_id!r} is under way; wait for it, or give another run_id"
+    raise RunInProgress(msg)
+
+
+async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
     token = new_token()
     began = time.perf_counter()
     try:
@@ -149,6 +171,7 @@ async def _begin(plan: Plan, access: Access) -> Turn:
             history=plan.history,
             with_state=plan.with_state,
             with_summary=plan.with_summary,
+            again=again,
             token=token,
         )
     except access.world.interrupts:
@@ -175,15 +198,8 @@ async def _cancel_unknown(plan: Plan, access: Access, token: int) -> None:
     await Turn(plan, access, opened, time.perf_counter()).cancel()
 
 
-async def _stored(plan: Plan, access: Access) -> Events:
-    """Tell of a run that is there already: a caller that tries again gets the answer of the first attempt."""
-    run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
-    if run is None or run.status is RunStatus.running:
-        msg = f"run {plan.run_id!r} of session {plan.session_id!r} is under way; wait for it, or give another run_id"
-        raise RunInProgress(msg)
-    if run.status is not RunStatus.completed:
-        msg = f"run {plan.run_id!r} of session {plan.session_id!r} ended as {run.status}; give another run_id"
-        raise RunConflict(msg)
+def _stored(run: RunOutput) -> Iterator[RunOutputEvent]:
+    """What is told of a run that was completed before."""
     told: dict[str, Any] = {"run_id": run.run_id, "session_id": run.session_id, "agent_id": run.agent_id}
     if isinstance(run.content, str):
         yield RunOutputEvent(event=RunEvent.run_content, content=run.content, **told)
@@ -404,6 +420,7 @@ class Turn:
             messages=(*prompt, *said),
             metrics=metrics,
             error=error,
+            attempt=self._opened.attempt,
             run_seq=self._opened.run_seq,
             created_at=self._opened.created_at,
             finished_at=at,

@@ -17,7 +17,6 @@ from recollect import (
     InvalidArgument,
     Message,
     ModelError,
-    RunConflict,
     RunEvent,
     RunInProgress,
     RunStatus,
@@ -25,6 +24,7 @@ from recollect import (
     SessionNotFound,
     StepLimit,
     UserRequired,
+    doctor,
 )
 from recollect.port import Delta
 
@@ -225,16 +225,52 @@ async def test_trying_again_with_a_run_id_does_not_run_twice(bound: Any) -> None
     assert texts == ["once"]
 
 
-async def test_a_run_id_that_is_taken_by_a_run_under_way_or_failed_is_refused(bound: Any) -> None:
-    agent = bound(ScriptedModel(ModelError("down")))
-    db = agent.agent.db
-    db.begin_run("s", [Message("user", "Hi")], run_id="busy")
+async def test_a_run_id_that_is_taken_by_a_run_under_way_is_refused(bound: Any) -> None:
+    agent = bound(ScriptedModel())
+    agent.agent.db.begin_run("s", [Message("user", "Hi")], run_id="busy")
+    before = await agent.get_session("s")
     with pytest.raises(RunInProgress, match="busy"):
         await agent.run("Hi", session_id="s", run_id="busy")
+    assert (await agent.get_session("s")).to_dict() == before.to_dict()
+
+
+async def test_a_run_that_failed_is_tried_again_as_the_next_attempt_of_the_same_run(bound: Any) -> None:
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    model = ScriptedModel("first", calls(("look", "{}")), ModelError("down"), ModelError("still down"), "fine")
+    agent = bound(model, tools=[look])
+    await agent.run("Before", session_id="s")
+    for attempt in (1, 2):
+        with pytest.raises(ModelError) as raised:
+            await agent.run("Look", session_id="s", run_id="r")
+        assert raised.value.run is not None
+        assert raised.value.run.attempt == attempt
+    run = await agent.run("Look", session_id="s", run_id="r")
+    assert (run.content, run.attempt, run.status) == ("fine", 3, "completed")
+    assert model.seen() == [("user", "Before"), ("assistant", "first"), ("user", "Look")]
+    session = await agent.get_session("s")
+    assert [(each.run_id, each.attempt) for each in session.runs][1:] == [("r", 3)]
+    assert session.runs[1] == run == await agent.get_run_output("r", "s")
+    assert [message.text for message in session.get_chat_history()] == ["Before", "first", "Look", "fine"]
+    assert (session.header.run_count, session.header.completed_count, session.header.message_count) == (2, 2, 4)
+    assert all(finding.status != "problem" for finding in doctor.database(agent.agent.db))
+    assert await agent.run("Look", session_id="s", run_id="r") == run
+
+
+async def test_nobody_tries_again_in_anothers_session(bound: Any) -> None:
+    agent = bound(ScriptedModel(ModelError("down")))
     with pytest.raises(ModelError):
-        await agent.run("Hi", session_id="s", run_id="failed")
-    with pytest.raises(RunConflict, match="failed"):
-        await agent.run("Hi", session_id="s", run_id="failed")
+        await agent.run("Hi", session_id="s", user_id="bob", run_id="r")
+    before = await agent.get_session("s")
+    with pytest.raises(SessionNotFound):
+        await agent.run("Hi", session_id="s", user_id="alice", run_id="r")
+    with pytest.raises(UserRequired):
+        await agent.run("Hi", session_id="s", run_id="r")
+    with pytest.raises(SessionNotFound):
+        agent.agent.db.begin_run("s", [Message("user", "Hi")], user_id="alice", run_id="r", again=True)
+    assert (await agent.get_session("s")).to_dict() == before.to_dict()
 
 
 async def test_a_session_belongs_to_its_user(bound: Any) -> None:

@@ -372,6 +372,31 @@ async def test_a_run_id_used_twice_leaves_nothing_behind(db: Face) -> None:
     assert (await header_of(db, "other")).run_count == 1
 
 
+async def test_an_attempt_that_was_interrupted_makes_room_for_the_next_one(db: Face) -> None:
+    first = await db.begin_run("s", [user("q1"), user("q2")], run_id="r", prompt=system())
+    await db.append_messages(first, [answer("half")])
+    await turn(db, text="between")
+    with pytest.raises(RunConflict, match="under way"):
+        await db.begin_run("s", [user("q")], run_id="r", again=True)
+    db.clock.forward(31)
+    run_sql(db, "update recollect_leases set owner = 'elsewhere:1:1'")
+    epoch = (await header_of(db)).epoch
+    second = await db.begin_run("s", [user("q")], run_id="r", again=True, history=HistoryLimits())
+    assert (second.attempt, second.run_seq) == (2, 3)
+    assert [message.text for message in second.history.messages] == ["between", "You said: between"]
+    with pytest.raises(RunLost):
+        await db.finish_run(first, [answer("too late")])
+    await db.finish_run(second, [answer("a")])
+    assert await texts(db) == ["between", "You said: between", "q", "a"]
+    header = await header_of(db)
+    assert (header.run_count, header.message_count, header.completed_count) == (2, 4, 2)
+    assert header.epoch != epoch, "rows are gone: who holds a copy reads all of it again"
+    with pytest.raises(RunConflict, match="completed"):
+        await db.begin_run("s", [user("q")], run_id="r", again=True)
+    fresh = await db.begin_run("s", [user("q")], run_id="new", again=True)
+    assert fresh.attempt == 1
+
+
 async def test_what_is_set_during_a_run_survives_it(db: Face) -> None:
     run = await db.begin_run("s", [user()], state={"theirs": 1, "mine": 1, "gone": 1}, with_state=True)
     assert run.state == {"theirs": "1", "mine": "1", "gone": "1"}

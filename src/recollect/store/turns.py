@@ -43,6 +43,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     created_at: datetime
     parent_run_id: str | None = None
+    attempt: int = 1
+    """How often this run was begun, this time included."""
     history: History = History()
     """What the model may be shown of the past."""
     state: Mapping[str, str] = {}
@@ -90,18 +92,20 @@ async def begin_run(
     history: HistoryLimits | None = None,
     with_state: bool = False,
     with_summary: bool = False,
+    again: bool = False,
     token: int | None = None,
 ) -> OpenRun:
     """Begin a run and store what was asked, making the session if there is none.
 
     ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
-    summary; ``state`` sets keys of the state.
+    summary; ``state`` sets keys of the state. ``again`` lets the run take the place of an attempt under the same
+    ``run_id`` that failed, was cancelled or was interrupted: what that had stored is gone.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
         UserRequired: the session belongs to a user and none was named.
         SessionNotFound: the session is another user's, or nobody's while a user was named.
-        RunConflict: the session has a run with this id already.
+        RunConflict: the session has a run with this id already; with ``again``, one that is under way or completed.
     """
     asked = messages_of("input", input)
     p: Params = {
@@ -111,6 +115,7 @@ async def begin_run(
         "token": new_token() if token is None else token,
         "lease": LEASE,
     }
+    p["attempt"] = 1 + await _discard(tx, p) if again else 1
     batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
     wanted = [
         *([] if history is None else [_past(p, history)]),
@@ -137,6 +142,7 @@ async def begin_run(
         epoch=epoch,
         created_at=checks.from_micros(now),
         parent_run_id=parent_run_id,
+        attempt=p["attempt"],
         history=History() if history is None else await _history(tx, p, answers[0], history, completed, begun),
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
@@ -260,6 +266,20 @@ def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
     }
 
 
+async def _discard(tx: Tx, p: Params) -> int:
+    """Make room for the next attempt of a run; give which one the last was, 0 when there was none.
+
+    Raises:
+        RunConflict: it is under way, or completed.
+    """
+    gate, known = await tx.execute((_DISCARD, p), (_KNOWN, p))
+    if not gate and known:
+        raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
+    if gate:
+        await tx.execute(*((sql, p) for sql in _DISCARD_ROWS))
+    return known[0][0] if known else 0
+
+
 def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: Mapping[str, str]) -> list[Statement]:
     """What a begin writes; the first two answers are the gate and the runs whose holders are gone."""
     batch = [
@@ -289,6 +309,44 @@ _PLACE = itemgetter(0, 1)
 
 _OPEN = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
 
+_THIS_RUN = "r.session_id = :session_id and r.run_id = :run_id"
+
+# A run whose holder may still be at work is not taken away from it.
+_ENDED_BADLY = """(r.status in ('error', 'cancelled', 'interrupted') or r.status = 'running' and not exists (
+    select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq and not {gone}
+))"""
+
+# Rows vanish, so that whoever holds a copy of the session has to read all of it again.
+_DISCARD = f"""
+update recollect_sessions as s set
+    epoch = :epoch,
+    run_count = s.run_count - (select count(*) from recollect_runs r where {_THIS_RUN} and r.parent_run_id is null),
+    message_count = s.message_count - (
+        select count(*) from recollect_runs r
+        join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
+        where {_THIS_RUN} and r.parent_run_id is null and m.role in ('user', 'assistant')
+    )
+where {_OPEN} and exists (select 1 from recollect_runs r where {_THIS_RUN} and {_ENDED_BADLY})
+returning version
+"""
+
+_KNOWN = f"""
+select r.attempt from recollect_runs r join recollect_sessions s on s.session_id = r.session_id
+where {_THIS_RUN} and {_OPEN}
+"""
+
+_DISCARD_ROWS = (
+    *(
+        f"""
+        delete from recollect_{table} where session_id = :session_id and run_seq in (
+            select r.run_seq from recollect_runs r where {_THIS_RUN}
+        )
+        """
+        for table in ("messages", "leases")
+    ),
+    "delete from recollect_runs where session_id = :session_id and run_id = :run_id",
+)
+
 _BEGIN_HEADER = """
 insert into recollect_sessions (
     session_id, kind, agent_id, team_id, user_id, preview, next_seq, run_count, message_count, version, epoch,
@@ -309,12 +367,12 @@ returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
 
 _BEGIN_RUN = f"""
 insert into recollect_runs (
-    session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, prompt, model, input,
-    metadata, chars, version, created_at
+    session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, attempt, prompt, model,
+    input, metadata, chars, version, created_at
 )
 select
     s.session_id, s.next_seq - 1, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :user_id, 'running',
-    :digest, :model, :input, :metadata, :chars, s.version, :now
+    :attempt, :digest, :model, :input, :metadata, :chars, s.version, :now
 from recollect_sessions s where {_OPEN}
 """
 
