@@ -40,6 +40,7 @@ from recollect.run import (
     execution,
 )
 from recollect.session import SessionSummary
+from recollect.store import keep_alive
 from recollect.store.sessions import get_run
 from recollect.store.turns import Commit, OpenRun, append_messages, begin_run, finish_run, input_count, new_token
 from recollect.summary import context_text
@@ -177,6 +178,7 @@ async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
     except access.world.interrupts:
         await _cancel_unknown(plan, access, token)
         raise
+    keep_alive(access.db, opened)
     return Turn(plan, access, opened, began)
 
 

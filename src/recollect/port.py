@@ -60,8 +60,8 @@ class Tx(Protocol):
         Parameters are named ``:name``. Two are given by the transaction: ``:now``, microseconds since 1970 by the
         database's clock, and ``:owner``, this process. What databases say differently has one name here:
         ``{fold}(x)`` is text without case and accents, ``{along x}`` the index to take where a database has to be
-        told, ``{alive}`` the condition that the holder of a lease ``l`` may still be at work, ``{gone}`` that it may be
-        taken over from, and ``{claimed}`` that somebody may be at work on the name or summary of session ``s``.
+        told, ``{alive}`` the condition that the holder of a lease ``l`` may still be at work, and ``{claimed}`` that
+        somebody may be at work on the name or summary of session ``s``.
 
         Raises:
             Duplicate: a row with this key is there already; the transaction is undone.

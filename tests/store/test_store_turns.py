@@ -29,6 +29,7 @@ from recollect.history import HISTORY_STATUSES, UNKNOWN_OUTCOME, History, Histor
 from recollect.message import Message
 from recollect.run import RunMetrics, RunOutput, RunStatus
 from recollect.session import AgentSession
+from recollect.store.turns import renew_leases
 
 pytestmark = pytest.mark.anyio
 
@@ -310,13 +311,21 @@ async def test_a_run_that_was_recorded_as_interrupted_is_lost_to_its_writer(db: 
     assert await texts(db) == ["1", "2", "3"]
 
 
-async def test_a_process_that_lives_keeps_its_run_however_long_a_step_takes(db: Face) -> None:
-    run = await db.begin_run("s", [user("1")])
-    db.clock.forward(3600)
-    other = await db.begin_run("s", [user("2")])
-    await db.finish_run(run, [answer("late")])
-    await db.finish_run(other, [answer("3")])
-    assert [row[8] for row in dump(db)["runs"]] == ["completed", "completed"]
+async def test_a_sign_of_life_prolongs_leases_of_this_process_alone(db: Face) -> None:
+    mine, forgotten = await db.begin_run("s", [user("1")]), await db.begin_run("s", [user("2")])
+    theirs = await db.begin_run("s", [user("3")])
+    run_sql(db, "update recollect_leases set owner = 'on another machine' where run_seq = 3")
+    before = await header_of(db)
+    for _ in range(3):
+        db.clock.forward(20)
+        db.db.transact(renew_leases, [mine.token, theirs.token])
+    statuses = [(await db.get_run(run.run_id, "s")).status for run in (mine, forgotten, theirs)]
+    assert statuses == ["running", "interrupted", "interrupted"]
+    assert await header_of(db) == before, "nobody who reads the session sees it"
+    other = await db.begin_run("s", [user("4")])
+    await db.finish_run(mine, [answer("late")])
+    await db.finish_run(other, [answer("5")])
+    assert [row[8] for row in dump(db)["runs"]] == ["completed", "interrupted", "interrupted", "completed"]
 
 
 async def test_a_late_writer_nobody_took_over_from_goes_on(db: Face) -> None:

@@ -19,15 +19,6 @@ def alive(owner: str, until: int, now: int) -> bool:
     return lives(owner) is not False
 
 
-def gone(owner: str, until: int, now: int) -> bool:
-    """Whether a lease may be taken over: its process died, or nobody can tell and its time is over.
-
-    A process of this machine that lives keeps its runs, however long a model takes to answer.
-    """
-    here = lives(owner)
-    return until <= now if here is None else not here
-
-
 def lives(owner: str) -> bool | None:
     """Whether the process lives; None where only its own machine can tell."""
     if owner == this_process():

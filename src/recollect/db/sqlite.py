@@ -30,6 +30,7 @@ from recollect.errors import (
     NotADatabase,
 )
 from recollect.faces import FairLock, Gate, Job, Worker, finished, let_go_at_fork
+from recollect.heartbeat import HEARTBEAT
 from recollect.port import Clock, Duplicate, Mode, Operation, P, Row, Statement, drive, mode_of
 from recollect.store import Store
 from recollect.store.lists import fold
@@ -49,7 +50,6 @@ CLOSING: Final = 30.0
 
 _FUNCTIONS: Final = {
     "{alive}": "recollect_alive(l.owner, l.until, :now)",
-    "{gone}": "recollect_gone(l.owner, l.until, :now)",
     "{claimed}": "recollect_alive(s.claim_owner, s.claim_until, :now)",
     "{fold}": "recollect_fold",
 }
@@ -180,6 +180,7 @@ class SqliteDb(Store):
         The next use opens it again.
         """
         BACKGROUND.settle(self, CLOSING)
+        HEARTBEAT.forget(self)
         self._worker.stop()
         if self._executor is not None:
             self._executor.shutdown()
@@ -412,7 +413,6 @@ class SqliteDb(Store):
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.create_function("recollect_alive", 3, owner.alive)
-        connection.create_function("recollect_gone", 3, owner.gone)
         connection.create_function("recollect_fold", 1, fold, deterministic=True)
         if self.db_file is not None:
             self._use_wal(connection)

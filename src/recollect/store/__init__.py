@@ -10,11 +10,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate
 
 from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
-from recollect.port import Access, Operation, P, T, drive
+from recollect.heartbeat import HEARTBEAT
+from recollect.port import Access, Database, Operation, P, T, drive
 from recollect.store import changes, lists, sessions, turns
 from recollect.store.turns import OpenRun
 
-__all__ = ["OpenRun", "Store"]
+__all__ = ["OpenRun", "Store", "keep_alive"]
+
+
+def keep_alive(database: Database, run: OpenRun) -> None:
+    """Have a run's lease renewed as long as the run is held, or until the database is closed."""
+    HEARTBEAT.watch(database, run, _renew)
+
+
+def _renew(database: Database, tokens: list[int]) -> None:
+    database.transact(turns.renew_leases, tokens)
 
 
 class Store(Closing, ABC):
@@ -43,15 +53,21 @@ class Store(Closing, ABC):
         self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
     ) -> T:
         if hasattr(operation, "mode"):
-            return self.transact(operation, *args, **kwargs)
+            return self._watched(self.transact(operation, *args, **kwargs))
         return drive(operation(Access(self, THREADS), *args, **kwargs))
 
     async def _waiting(
         self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
     ) -> T:
         if hasattr(operation, "mode"):
-            return await self.atransact(operation, *args, **kwargs)
+            return self._watched(await self.atransact(operation, *args, **kwargs))
         return await operation(Access(self, LOOPS), *args, **kwargs)
+
+    def _watched(self, value: T) -> T:
+        """A run that was begun keeps its lease as long as somebody holds it."""
+        if isinstance(value, OpenRun):
+            keep_alive(self, value)
+        return value
 
     def _access(self, *, waits: bool) -> Access:
         return Access(self, LOOPS if waits else THREADS)

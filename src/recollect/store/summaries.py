@@ -10,7 +10,7 @@ from recollect.port import Params, Tx, reads, writes
 from recollect.run import RunOutput, RunStatus
 from recollect.session import SessionSummary, read_summary
 from recollect.store import rows
-from recollect.store.newest import newest, stored_as
+from recollect.store.newest import ALIVE, newest, stored_as
 from recollect.store.rows import MINE, RUN
 
 
@@ -104,9 +104,7 @@ select key, value from recollect_values where session_id = :session_id and kind 
 """
 
 _RUNNING = f"""
-select r.run_seq from {stored_as(RunStatus.running)} and exists (
-    select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq and not {{gone}}
-) order by r.run_seq limit 1
+select r.run_seq from {stored_as(RunStatus.running)} and {ALIVE} order by r.run_seq limit 1
 """
 
 

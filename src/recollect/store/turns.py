@@ -25,13 +25,13 @@ from recollect.port import Duplicate, Params, Row, Statement, Tx, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary, read_summary
 from recollect.store.newest import newest
-from recollect.store.rows import NO_METRICS, metrics_text, no_session
+from recollect.store.rows import NO_METRICS, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
 """Microseconds for which a run holds its lease without a sign of life."""
 
 
-class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
+class OpenRun(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
     """A run under way, and the right to write to it."""
 
     session_id: str
@@ -226,6 +226,12 @@ async def finish_run(
     )
 
 
+@writes
+async def renew_leases(tx: Tx, tokens: Sequence[int]) -> None:
+    """Prolong the leases of runs that this process is still at work on; not those that somebody took over."""
+    await tx.execute((_RENEW_LEASES, {"tokens": text_set(tokens), "lease": LEASE}))
+
+
 def _of_session(session_id: str, user_id: str | None, kind: str, agent_id: str | None, team_id: str | None) -> Params:
     return {
         "session_id": checks.identifier("session_id", session_id),
@@ -313,7 +319,7 @@ _THIS_RUN = "r.session_id = :session_id and r.run_id = :run_id"
 
 # A run whose holder may still be at work is not taken away from it.
 _ENDED_BADLY = """(r.status in ('error', 'cancelled', 'interrupted') or r.status = 'running' and not exists (
-    select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq and not {gone}
+    select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq and {alive}
 ))"""
 
 # Rows vanish, so that whoever holds a copy of the session has to read all of it again.
@@ -393,7 +399,7 @@ on conflict (session_id, digest) do nothing
 """
 
 _OTHERS_GONE = """
-select l.run_seq from recollect_leases l where l.session_id = :session_id and {gone}
+select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
 """
 
 _SETTLE = """
@@ -401,13 +407,13 @@ update recollect_runs set
     status = 'interrupted', finished_at = :now,
     version = (select s.version from recollect_sessions s where s.session_id = :session_id)
 where session_id = :session_id and status = 'running' and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and {gone}
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
 )
 """
 
 _SETTLE_LEASES = """
 delete from recollect_leases where session_id = :session_id and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and {gone}
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
 )
 """
 
@@ -473,6 +479,11 @@ update recollect_sessions set updated_at = :now where session_id = :session_id a
 _RENEW_LEASE = """
 update recollect_leases set until = :now + :lease
 where session_id = :session_id and run_seq = :run_seq and token = :token
+"""
+
+_RENEW_LEASES = f"""
+update recollect_leases set until = :now + :lease
+where owner = :owner and {is_set("tokens", "cast(token as text)")}
 """
 
 _STEP_MESSAGE = """
