@@ -20,7 +20,7 @@ from recollect.conversation import Conversation
 from recollect.errors import InvalidArgument
 from recollect.faces import LOOPS, THREADS
 from recollect.history import HistoryLimits
-from recollect.loop import Events, FollowUp, Plan, drain, run_events
+from recollect.loop import Events, FollowUp, Others, Plan, drain, run_events
 from recollect.message import File, Image, Message
 from recollect.models import open_model
 from recollect.naming import SessionNamer
@@ -75,6 +75,8 @@ class Agent(Runtime):
         add_history_to_context: whether the model is shown the past of the session: the newest runs that were answered
             or broken off, as many whole ones as the limits allow (``history_tokens``, by an estimate of four
             characters a token; ``num_history_runs``, 50 unless given; ``num_history_messages``).
+        concurrent_runs: what a run does while another one is under way in its session: ``allow``, both go on and both
+            are kept; ``queue``, it waits for those before it, at most ``queue_timeout`` seconds; ``refuse``.
         cache_session: accepted; reads are never stale in either case.
         auto_name_sessions: whether a session is named by a model after its second answer; a name set by hand stays.
         session_namer: how names are made, and by which model; see `SessionNamer`.
@@ -109,6 +111,8 @@ class Agent(Runtime):
         num_history_runs: int | None = None,
         num_history_messages: int | None = None,
         history_tokens: int | None = 8000,
+        concurrent_runs: Others = "allow",
+        queue_timeout: float = 60.0,
         cache_session: bool = False,
         auto_name_sessions: bool = False,
         session_namer: SessionNamer | None = None,
@@ -128,6 +132,8 @@ class Agent(Runtime):
             "user_id": checks.optional_identifier("user_id", user_id),
             "session_id": checks.optional_identifier("session_id", session_id),
             "max_steps": checks.count("max_steps", max_steps, least=1),
+            "concurrent_runs": checks.one_of("concurrent_runs", concurrent_runs, ("allow", "queue", "refuse")),
+            "queue_timeout": checks.seconds("queue_timeout", queue_timeout),
             "_state_texts": checks.json_object("session_state", {} if session_state is None else session_state),
             "_metadata_texts": checks.json_object("metadata", {} if metadata is None else metadata),
             "_toolbox": box,
@@ -162,6 +168,8 @@ class Agent(Runtime):
     instructions: Instructions | None
     output_schema: type[Any] | None
     max_steps: int
+    concurrent_runs: Others
+    queue_timeout: float
     cache_session: bool
     add_session_summary_to_context: bool
     _toolbox: dict[str, Tool]
@@ -252,6 +260,7 @@ class Agent(Runtime):
             InvalidArgument: something cannot be accepted; nothing was written.
             UserRequired: the session belongs to a user and none was named.
             SessionNotFound: the session is another user's.
+            SessionBusy: another run is under way, and ``concurrent_runs`` forbids it or it did not end in time.
             RunInProgress: a run with this ``run_id`` is under way.
             ModelError: the model failed; the stored run is at hand as ``error.run``.
             StepLimit: the model called tools ``max_steps`` times; likewise.
@@ -356,6 +365,8 @@ class Agent(Runtime):
             state_defaults={key: checks.decode(text) for key, text in self._state_texts.items()},
             with_state=self._with_state or session_state is not None,
             with_summary=self.add_session_summary_to_context,
+            others=self.concurrent_runs,
+            patience=self.queue_timeout,
             follow_up=self._follow_up(access, session),
             metadata=attached,
             stream=stream,

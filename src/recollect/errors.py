@@ -11,6 +11,7 @@
     │   └── RunNotFound
     ├── Conflict
     │   ├── SessionConflict
+    │   ├── SessionBusy
     │   ├── RunConflict
     │   ├── RunInProgress
     │   └── RunLost
@@ -123,6 +124,12 @@ class SessionConflict(Conflict):
     """The session was changed by somebody else since it was read. Read it again and repeat the change."""
 
     code = "session_conflict"
+
+
+class SessionBusy(Conflict):
+    """Another run is under way in this session."""
+
+    code = "session_busy"
 
 
 class RunConflict(Conflict):

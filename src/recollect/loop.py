@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -24,6 +24,7 @@ from recollect.errors import (
     RunFailed,
     RunInProgress,
     RunLost,
+    SessionBusy,
     StepLimit,
 )
 from recollect.history import HistoryLimits
@@ -42,14 +43,29 @@ from recollect.run import (
 from recollect.session import SessionSummary
 from recollect.store import keep_alive
 from recollect.store.sessions import get_run
-from recollect.store.turns import Commit, OpenRun, append_messages, begin_run, finish_run, input_count, new_token
+from recollect.store.turns import (
+    Commit,
+    OpenRun,
+    append_messages,
+    begin_run,
+    count_ahead,
+    finish_run,
+    input_count,
+    new_token,
+    refresh_run,
+)
 from recollect.summary import context_text
 from recollect.tools import RunContext, Tool, ToolResult, schema_of
 
 log = logging.getLogger("recollect")
 
 Events = AsyncGenerator[RunOutputEvent, None]
+Others = Literal["allow", "queue", "refuse"]
 FollowUp = Callable[[Commit], Awaitable[None]]
+
+
+NAPS: Final = (0.005, 0.1)
+"""Seconds between two looks at the runs before: the first, and the longest."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +95,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     with_state: bool = False
     with_summary: bool = False
     """Whether the model is told what the session was about until now."""
+    others: Others = "allow"
+    """What to do while another run is under way in the session."""
+    patience: float = 60.0
+    """Seconds to wait for the runs before this one, when they are queued."""
     follow_up: FollowUp | None = None
     """What is done when the run is completed and stored, before that is told."""
     metadata: Mapping[str, Any] = {}
@@ -102,6 +122,8 @@ async def run_events(plan: Plan, access: Access) -> Events:
         return
     try:
         yield turn.event(RunEvent.run_started)
+        if plan.others == "queue":
+            await turn.wait_for_others()
         async with aclosing(_steps(turn)) as events:
             async for event in events:
                 yield event
@@ -173,6 +195,7 @@ async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
             with_state=plan.with_state,
             with_summary=plan.with_summary,
             again=again,
+            alone=plan.others == "refuse",
             token=token,
         )
     except access.world.interrupts:
@@ -237,7 +260,6 @@ class Turn:
         self.commit: Commit | None = None
         """What that left."""
         self._access = access
-        self._opened = opened
         self._began = began
         self._said: dict[int, Message] = dict(enumerate(plan.input))
         self._place = len(plan.input)
@@ -246,7 +268,7 @@ class Turn:
         self._usage = Usage()
         self._steps = 0
         self._first_token: float | None = None
-        self._state = _State(opened.state, plan.state_defaults)
+        self._adopt(opened)
         self._context = RunContext(
             run_id=plan.run_id,
             session_id=plan.session_id,
@@ -255,6 +277,39 @@ class Turn:
             session_state=self._state.live,
             metadata=dict(plan.metadata),
         )
+
+    def _adopt(self, opened: OpenRun) -> None:
+        self._opened = opened
+        self._state = _State(opened.state, self.plan.state_defaults)
+
+    async def wait_for_others(self) -> None:
+        """Wait until the runs that began before this one have ended, and see what they left.
+
+        Raises:
+            SessionBusy: they have not ended in time.
+        """
+        plan, do, nap = self.plan, self._access.do, NAPS[0]
+        until = time.monotonic() + plan.patience
+        waited = False
+        while await do(count_ahead, self._opened):
+            if time.monotonic() > until:
+                raise SessionBusy(
+                    f"the runs before this one in session {plan.session_id!r} did not end in {plan.patience:g} s"
+                )
+            waited = True
+            await self._access.world.sleep(nap)
+            nap = min(2 * nap, NAPS[1])
+        if waited:
+            opened = await do(
+                refresh_run,
+                self._opened,
+                history=plan.history,
+                with_state=plan.with_state,
+                with_summary=plan.with_summary,
+            )
+            keep_alive(self._access.db, opened)
+            self._adopt(opened)
+            self._context.session_state = self._state.live
 
     def event(self, what: RunEvent, **told: Any) -> RunOutputEvent:
         """Something that happened in this run."""

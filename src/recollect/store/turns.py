@@ -18,13 +18,13 @@ import msgspec
 import uuid_utils
 
 from recollect import checks
-from recollect.errors import InvalidArgument, RunConflict, RunLost, UserRequired
+from recollect.errors import InvalidArgument, RunConflict, RunLost, SessionBusy, UserRequired
 from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
 from recollect.message import MAY_CALL, PROMPT_ROLES, Message, messages_of
-from recollect.port import Duplicate, Params, Row, Statement, Tx, writes
+from recollect.port import Duplicate, Params, Row, Statement, Tx, looks, reads, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary, read_summary
-from recollect.store.newest import newest
+from recollect.store.newest import ALIVE, newest, stored_as
 from recollect.store.rows import NO_METRICS, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
@@ -93,19 +93,22 @@ async def begin_run(
     with_state: bool = False,
     with_summary: bool = False,
     again: bool = False,
+    alone: bool = False,
     token: int | None = None,
 ) -> OpenRun:
     """Begin a run and store what was asked, making the session if there is none.
 
     ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
     summary; ``state`` sets keys of the state. ``again`` lets the run take the place of an attempt under the same
-    ``run_id`` that failed, was cancelled or was interrupted: what that had stored is gone.
+    ``run_id`` that failed, was cancelled or was interrupted: what that had stored is gone. ``alone`` refuses a run
+    beside one that is under way.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
         UserRequired: the session belongs to a user and none was named.
         SessionNotFound: the session is another user's, or nobody's while a user was named.
         RunConflict: the session has a run with this id already; with ``again``, one that is under way or completed.
+        SessionBusy: ``alone``, and it is not.
     """
     asked = messages_of("input", input)
     p: Params = {
@@ -121,6 +124,7 @@ async def begin_run(
         *([] if history is None else [_past(p, history)]),
         *([(_STATE, p)] if with_state else []),
         *([(_SUMMARY, p)] if with_summary else []),
+        *([(_OTHERS, p)] if alone else []),
     ]
     try:
         gate, gone, *answers = await tx.execute(*batch, *wanted)
@@ -131,6 +135,8 @@ async def begin_run(
     if gone:
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
     answers = answers[len(batch) - 2 :]
+    if alone and answers.pop():
+        raise SessionBusy(f"another run is under way in session {session_id!r}; wait for it, or queue runs")
     summary = read_summary(dict(answers.pop())) if with_summary else None
     run_seq, version, epoch, now, completed, begun = gate[0]
     return OpenRun(
@@ -146,6 +152,38 @@ async def begin_run(
         history=History() if history is None else await _history(tx, p, answers[0], history, completed, begun),
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
+    )
+
+
+@looks
+async def count_ahead(tx: Tx, run: OpenRun) -> int:
+    """How many top-level runs that began before this one are still under way."""
+    [found] = await tx.execute((_AHEAD, {"session_id": run.session_id, "run_seq": run.run_seq}))
+    return len(found)
+
+
+@reads
+async def refresh_run(
+    tx: Tx, run: OpenRun, *, history: HistoryLimits | None = None, with_state: bool = False, with_summary: bool = False
+) -> OpenRun:
+    """A run that waited for others, with the past, state and summary as those left them.
+
+    Raises:
+        SessionNotFound: the session was deleted meanwhile.
+    """
+    p: Params = {"session_id": run.session_id, "top": int(run.parent_run_id is None)}
+    header, state, summary = await tx.execute((_SEEN, p), (_STATE, p), (_SUMMARY, p))
+    if not header:
+        raise no_session(run.session_id)
+    past = History()
+    if history is not None:
+        [found] = await tx.execute(_past(p, history))
+        past = await _history(tx, p, found, history, *header[0])
+    return msgspec.structs.replace(
+        run,
+        history=past,
+        state=dict(state) if with_state else {},
+        summary=read_summary(dict(summary)) if with_summary else None,
     )
 
 
@@ -426,6 +464,18 @@ on conflict (session_id, kind, key) do update set value = excluded.value
 _STATE = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
 _SUMMARY = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
+
+_SEEN = "select completed_count, run_count from recollect_sessions where session_id = :session_id"
+
+_AHEAD = f"""
+select r.run_seq from {stored_as(RunStatus.running)} and r.run_seq < :run_seq and {ALIVE}
+"""
+
+_OTHERS = f"""
+select r.run_seq from {stored_as(RunStatus.running)} and {ALIVE} and r.run_seq < (
+    select s.next_seq - 1 from recollect_sessions s where s.session_id = :session_id
+)
+"""
 
 _CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most')}) runs"
 
