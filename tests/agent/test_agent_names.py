@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -493,3 +494,61 @@ def test_what_a_killed_process_was_naming_is_named_by_the_next_run(tmp_path: Pat
         agent = Agent(NamingModel("Bicycle Lamp"), db=db, auto_name_sessions=True, background=False)
         agent.run("Go on", session_id="s")
         assert db.get_header("s").name == "Bicycle Lamp"  # type: ignore[union-attr]
+
+
+def test_names_outlive_the_event_loop_they_were_asked_for_in(tmp_path: Path) -> None:
+    with SqliteDb(tmp_path / "s.db") as db:
+        agent = Agent(NamingModel("Bicycle Lamp", seconds=0.1), db=db, auto_name_sessions=True)
+        for number in range(4):
+            asyncio.run(agent.arun(PLAN, session_id=f"s{number % 2}"))
+        assert asyncio.run(agent.aflush(10))
+        assert [header.name for header in db.iter_sessions()] == ["Bicycle Lamp"] * 2
+
+
+def test_a_database_that_is_closed_meanwhile_has_the_name(tmp_path: Path) -> None:
+    db = SqliteDb(tmp_path / "s.db")
+    agent = Agent(NamingModel("Bicycle Lamp", seconds=0.2), db=db, auto_name_sessions=True)
+    for _ in range(2):
+        agent.run(PLAN, session_id="s")
+    db.close()
+    assert db._writer is None, "nobody opened it again"
+    with SqliteDb(tmp_path / "s.db") as other:
+        assert other.get_header("s").name == "Bicycle Lamp"  # type: ignore[union-attr]
+
+
+async def test_a_session_deleted_while_it_is_named_in_the_background_stays_deleted(
+    bound: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    deleted = threading.Event()
+
+    def slow(_: Any) -> str:
+        assert deleted.wait(10)
+        return "Too late"
+
+    agent = bound(NamingModel(slow), auto_name_sessions=True, enable_session_summaries=True)
+    for _ in range(2):
+        await agent.run(PLAN, session_id="s")
+    await agent.delete_session("s")
+    deleted.set()
+    with caplog.at_level(logging.WARNING, "recollect"):
+        assert await agent.flush(10)
+    assert await agent.get_session("s") is None
+    assert not caplog.records, "that is no failure"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_names_are_made_on_both_sides_of_a_fork(tmp_path: Path) -> None:
+    with SqliteDb(tmp_path / "s.db") as db:
+        agent = Agent(NamingModel("Bicycle Lamp", seconds=0.1), db=db, auto_name_sessions=True)
+        for _ in range(2):
+            agent.run(PLAN, session_id="parents")
+        child = os.fork()
+        if child == 0:
+            for _ in range(2):
+                agent.run(PLAN, session_id="childs")
+            os._exit(0 if agent.flush(10) and agent.get_session_name("childs") == "Bicycle Lamp" else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert agent.flush(10)
+        assert {header.name for header in db.iter_sessions()} == {"Bicycle Lamp"}
+        assert all(header.aux_tokens == 15 for header in db.iter_sessions()), "each was named once"
