@@ -19,7 +19,7 @@ from recollect.history import HistoryLimits
 from recollect.port import Operation, Statement, Tx, mode_of, reads
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter
-from recollect.store import changes, claims, lists, names, sessions, summaries, turns
+from recollect.store import attempts, changes, claims, lists, names, past, sessions, summaries, turns
 from recollect.store.lists import get_sessions
 from recollect.store.sessions import get_header, get_last_run, get_messages, get_run, get_values
 from recollect.store.turns import append_messages, begin_run, finish_run
@@ -240,7 +240,7 @@ BEGINNING = re.compile(r"\s*(select|insert|update|delete|with)\s", re.IGNORECASE
 
 def _written() -> Iterator[tuple[str, str]]:
     """Every whole statement of the store modules, by name."""
-    for module in (turns, changes, claims, names, summaries, sessions, lists):
+    for module in (turns, attempts, past, changes, claims, names, summaries, sessions, lists):
         for name, value in vars(module).items():
             texts = value if isinstance(value, tuple) else (value,)
             yield from ((f"{module.__name__}.{name}", text) for text in texts if _is_statement(text))

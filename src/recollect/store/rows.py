@@ -25,6 +25,9 @@ HEADER: Final = """
 MINE: Final = "(cast(:user_id as text) is null or s.user_id = :user_id)"
 """Law 4: a call that names a user sees that user's sessions and no others; one without a user is trusted."""
 
+OPEN: Final = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
+"""A run may begin in session ``s``: it belongs to this very user, or to nobody and none is named."""
+
 RUN: Final = f"""
     r.run_seq, r.run_id, r.parent_run_id, r.agent_id, r.agent_name, r.team_id, r.user_id, {STATUS}, r.attempt,
     r.prompt, r.model, r.input, r.metadata, r.metrics, r.error, r.created_at, r.finished_at

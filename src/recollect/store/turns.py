@@ -10,8 +10,6 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import repeat
-from operator import contains, itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -19,13 +17,15 @@ import uuid_utils
 
 from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, RunLost, SessionBusy, UserRequired
-from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
-from recollect.message import MAY_CALL, PROMPT_ROLES, Message, messages_of
-from recollect.port import Duplicate, Params, Row, Statement, Tx, looks, reads, writes
+from recollect.history import History, HistoryLimits
+from recollect.message import PROMPT_ROLES, Message, messages_of
+from recollect.port import Duplicate, Params, Statement, Tx, looks, reads, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary, read_summary
-from recollect.store.newest import ALIVE, newest, stored_as
-from recollect.store.rows import NO_METRICS, is_set, metrics_text, no_session, text_set
+from recollect.store.attempts import discard
+from recollect.store.newest import ALIVE, stored_as
+from recollect.store.past import past, read_past
+from recollect.store.rows import NO_METRICS, OPEN, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
 """Microseconds for which a run holds its lease without a sign of life."""
@@ -118,14 +118,10 @@ async def begin_run(
         "token": new_token() if token is None else token,
         "lease": LEASE,
     }
-    p["attempt"] = 1 + await _discard(tx, p) if again else 1
+    p["attempt"] = 1 + await discard(tx, p) if again else 1
     batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
-    wanted = [
-        *([] if history is None else [_past(p, history)]),
-        *([(_STATE, p)] if with_state else []),
-        *([(_SUMMARY, p)] if with_summary else []),
-        *([(_OTHERS, p)] if alone else []),
-    ]
+    reading = {_STATE: with_state, _SUMMARY: with_summary, _OTHERS: alone}
+    wanted = [*([] if history is None else [past(p, history)]), *((sql, p) for sql, read in reading.items() if read)]
     try:
         gate, gone, *answers = await tx.execute(*batch, *wanted)
     except Duplicate as error:
@@ -149,7 +145,7 @@ async def begin_run(
         created_at=checks.from_micros(now),
         parent_run_id=parent_run_id,
         attempt=p["attempt"],
-        history=History() if history is None else await _history(tx, p, answers[0], history, completed, begun),
+        history=History() if history is None else await read_past(tx, p, answers[0], history, completed, begun),
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
     )
@@ -175,13 +171,13 @@ async def refresh_run(
     header, state, summary = await tx.execute((_SEEN, p), (_STATE, p), (_SUMMARY, p))
     if not header:
         raise no_session(run.session_id)
-    past = History()
+    seen = History()
     if history is not None:
-        [found] = await tx.execute(_past(p, history))
-        past = await _history(tx, p, found, history, *header[0])
+        [found] = await tx.execute(past(p, history))
+        seen = await read_past(tx, p, found, history, *header[0])
     return msgspec.structs.replace(
         run,
-        history=past,
+        history=seen,
         state=dict(state) if with_state else {},
         summary=read_summary(dict(summary)) if with_summary else None,
     )
@@ -310,20 +306,6 @@ def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
     }
 
 
-async def _discard(tx: Tx, p: Params) -> int:
-    """Make room for the next attempt of a run; give which one the last was, 0 when there was none.
-
-    Raises:
-        RunConflict: it is under way, or completed.
-    """
-    gate, known = await tx.execute((_DISCARD, p), (_KNOWN, p))
-    if not gate and known:
-        raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
-    if gate:
-        await tx.execute(*((sql, p) for sql in _DISCARD_ROWS))
-    return known[0][0] if known else 0
-
-
 def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: Mapping[str, str]) -> list[Statement]:
     """What a begin writes; the first two answers are the gate and the runs whose holders are gone."""
     batch = [
@@ -348,48 +330,6 @@ def digest(prompt: Any) -> str:
         raise InvalidArgument("prompt", f"must be a system message, not {prompt!r}")
     return hashlib.blake2b(prompt.to_json().encode(), digest_size=8).hexdigest()
 
-
-_PLACE = itemgetter(0, 1)
-
-_OPEN = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
-
-_THIS_RUN = "r.session_id = :session_id and r.run_id = :run_id"
-
-# A run whose holder may still be at work is not taken away from it.
-_ENDED_BADLY = """(r.status in ('error', 'cancelled', 'interrupted') or r.status = 'running' and not exists (
-    select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq and {alive}
-))"""
-
-# Rows vanish, so that whoever holds a copy of the session has to read all of it again.
-_DISCARD = f"""
-update recollect_sessions as s set
-    epoch = :epoch,
-    run_count = s.run_count - (select count(*) from recollect_runs r where {_THIS_RUN} and r.parent_run_id is null),
-    message_count = s.message_count - (
-        select count(*) from recollect_runs r
-        join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
-        where {_THIS_RUN} and r.parent_run_id is null and m.role in ('user', 'assistant')
-    )
-where {_OPEN} and exists (select 1 from recollect_runs r where {_THIS_RUN} and {_ENDED_BADLY})
-returning version
-"""
-
-_KNOWN = f"""
-select r.attempt from recollect_runs r join recollect_sessions s on s.session_id = r.session_id
-where {_THIS_RUN} and {_OPEN}
-"""
-
-_DISCARD_ROWS = (
-    *(
-        f"""
-        delete from recollect_{table} where session_id = :session_id and run_seq in (
-            select r.run_seq from recollect_runs r where {_THIS_RUN}
-        )
-        """
-        for table in ("messages", "leases")
-    ),
-    "delete from recollect_runs where session_id = :session_id and run_id = :run_id",
-)
 
 _BEGIN_HEADER = """
 insert into recollect_sessions (
@@ -417,22 +357,22 @@ insert into recollect_runs (
 select
     s.session_id, s.next_seq - 1, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :user_id, 'running',
     :attempt, :digest, :model, :input, :metadata, :chars, s.version, :now
-from recollect_sessions s where {_OPEN}
+from recollect_sessions s where {OPEN}
 """
 
 _BEGIN_LEASE = f"""
 insert into recollect_leases (session_id, run_seq, owner, token, until)
-select s.session_id, s.next_seq - 1, :owner, :token, :now + :lease from recollect_sessions s where {_OPEN}
+select s.session_id, s.next_seq - 1, :owner, :token, :now + :lease from recollect_sessions s where {OPEN}
 """
 
 _BEGIN_MESSAGE = f"""
 insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
-select s.session_id, s.next_seq - 1, :idx, :message_id, :role, :body from recollect_sessions s where {_OPEN}
+select s.session_id, s.next_seq - 1, :idx, :message_id, :role, :body from recollect_sessions s where {OPEN}
 """
 
 _BEGIN_PROMPT = f"""
 insert into recollect_prompts (session_id, digest, role, body)
-select s.session_id, :digest, :role, :body from recollect_sessions s where {_OPEN}
+select s.session_id, :digest, :role, :body from recollect_sessions s where {OPEN}
 on conflict (session_id, digest) do nothing
 """
 
@@ -457,7 +397,7 @@ delete from recollect_leases where session_id = :session_id and run_seq in (
 
 _SET_VALUE_OF_MINE = f"""
 insert into recollect_values (session_id, kind, key, value)
-select s.session_id, 'state', :key, :value from recollect_sessions s where {_OPEN}
+select s.session_id, 'state', :key, :value from recollect_sessions s where {OPEN}
 on conflict (session_id, kind, key) do update set value = excluded.value
 """
 
@@ -474,24 +414,6 @@ select r.run_seq from {stored_as(RunStatus.running)} and r.run_seq < :run_seq an
 _OTHERS = f"""
 select r.run_seq from {stored_as(RunStatus.running)} and {ALIVE} and r.run_seq < (
     select s.next_seq - 1 from recollect_sessions s where s.session_id = :session_id
-)
-"""
-
-_CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most')}) runs"
-
-_NO_RUN: Final = 1 << 62
-
-# One run more than may be shown is read: so that it is known whether any were left out.
-# Where all of them fit, which is the rule, nothing is summed up run by run.
-_PAST = f"""
-with runs as materialized ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs + 1")})
-select m.run_seq, m.idx, m.role, m.body from recollect_messages m
-where m.session_id = :session_id and m.run_seq in (
-    select run_seq from runs where run_seq >= case when (select sum(chars) from runs) <= :history_chars then 0 else (
-        select coalesce(min(run_seq), {_NO_RUN}) from (
-            select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto from runs
-        ) summed where upto <= :history_chars
-    ) end
 )
 """
 
@@ -637,31 +559,6 @@ async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
     if not there:
         raise no_session(p["session_id"])
     raise RunLost
-
-
-def _past(p: Params, limits: HistoryLimits) -> Statement:
-    return _PAST, {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
-
-
-async def _history(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> History:
-    """The past of a session that had ``completed`` runs completed and ``begun`` begun, this one included."""
-    found.sort(key=_PLACE)
-    runs = {row[0] for row in found}
-    older = completed > len(runs)
-    if len(runs) > limits.runs:
-        runs.discard(oldest := found[0][0])
-        found = [row for row in found if row[0] != oldest]
-        older = True
-    if not older and begun - p["top"] > len(runs):
-        [past] = await tx.execute((_CANDIDATES, p | {"most": len(runs) + 1}))
-        older = past[0][0] > len(runs)
-    return _shown(found, len(runs), limits, older=older)
-
-
-def _shown(found: Sequence[Row], runs: int, limits: HistoryLimits, *, older: bool) -> History:
-    _, _, said_by, bodies = zip(*found, strict=True) if found else ((), (), (), ())
-    tools = "tool" in said_by or any(map(contains, bodies, repeat(MAY_CALL)))
-    return select(Message.stored_all(said_by, bodies), runs, limits, older=older, tools=tools)
 
 
 def input_count(messages: Sequence[Message]) -> int | None:

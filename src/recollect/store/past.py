@@ -1,0 +1,58 @@
+"""The window on the past: the newest whole runs that fit, read along the indexes of their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from operator import contains, itemgetter
+from typing import Final
+
+from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
+from recollect.message import MAY_CALL, Message
+from recollect.port import Params, Row, Statement, Tx
+from recollect.store.newest import newest
+
+_PLACE = itemgetter(0, 1)
+
+_CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most')}) runs"
+
+_NO_RUN: Final = 1 << 62
+
+# One run more than may be shown is read: so that it is known whether any were left out.
+# Where all of them fit, which is the rule, nothing is summed up run by run.
+_PAST = f"""
+with runs as materialized ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs + 1")})
+select m.run_seq, m.idx, m.role, m.body from recollect_messages m
+where m.session_id = :session_id and m.run_seq in (
+    select run_seq from runs where run_seq >= case when (select sum(chars) from runs) <= :history_chars then 0 else (
+        select coalesce(min(run_seq), {_NO_RUN}) from (
+            select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto from runs
+        ) summed where upto <= :history_chars
+    ) end
+)
+"""
+
+
+def past(p: Params, limits: HistoryLimits) -> Statement:
+    return _PAST, {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
+
+
+async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> History:
+    """The past of a session that had ``completed`` runs completed and ``begun`` begun, this one included."""
+    found.sort(key=_PLACE)
+    runs = {row[0] for row in found}
+    older = completed > len(runs)
+    if len(runs) > limits.runs:
+        runs.discard(oldest := found[0][0])
+        found = [row for row in found if row[0] != oldest]
+        older = True
+    if not older and begun - p["top"] > len(runs):
+        [past] = await tx.execute((_CANDIDATES, p | {"most": len(runs) + 1}))
+        older = past[0][0] > len(runs)
+    return _shown(found, len(runs), limits, older=older)
+
+
+def _shown(found: Sequence[Row], runs: int, limits: HistoryLimits, *, older: bool) -> History:
+    _, _, said_by, bodies = zip(*found, strict=True) if found else ((), (), (), ())
+    tools = "tool" in said_by or any(map(contains, bodies, repeat(MAY_CALL)))
+    return select(Message.stored_all(said_by, bodies), runs, limits, older=older, tools=tools)
