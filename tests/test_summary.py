@@ -131,6 +131,16 @@ ANSWERS: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
     "prose": ("They talked about lamps.", "They talked about lamps.", ()),
     "several lines": ("One.\n\n- two\n- three", "One.\n\n- two\n- three", ()),
     "cut off": ('{"summary": "They talked about \\"lam', 'They talked about "lam', ()),
+    "after prose with braces": ('As {you} asked: {"summary": "A talk.", "topics": ["x"]}', "A talk.", ("x",)),
+    "before prose with braces": ('{"summary": "A talk.", "topics": ["x"]} Bye {you}.', "A talk.", ("x",)),
+    "within another object": ('{"SessionSummary": {"summary": "A talk.", "topics": ["x"]}}', "A talk.", ("x",)),
+    "topics first, with braces": ('{"topics": ["{x}"], "summary": "A talk."}', "A talk.", ("{x}",)),
+    "cut off after prose": ('Here it is:\n```json\n{"summary": "A talk.", "topics": ["a", "b', "A talk.", ()),
+    "cut off within an escape": ('{"summary": "They said \\"hi\\" and \\u00', 'They said "hi" and', ()),
+    "prose in a fence": ("```\nThey talked.\n```", "They talked.", ()),
+    "prose with braces": ("They filled in {name}.", "They filled in {name}.", ()),
+    "a JSON text": ('"A talk."', "A talk.", ()),
+    "null": ("null", None, ()),
     "another object": ('{"text": "A talk."}', None, ()),
     "topics of all kinds": (
         json.dumps({"summary": "A talk.", "topics": ["Lamps", "lamps", "", 7, "a\nb", *"defghijkl"]}),
@@ -171,7 +181,10 @@ def test_any_answer_is_read_within_bounds(text: str) -> None:
         json.dumps(read.summary).encode()
 
 
-@pytest.mark.parametrize("piece", ['{"summary": "', "<think>", "{", '\\"', "\u202e", "I'm sorry "])
+@pytest.mark.parametrize(
+    "piece",
+    ['{"summary": "', '{"summary": {', '{"topics": [', "{ ", "```", "<think>", "{", '\\"', "\u202e", "I'm sorry "],
+)
 def test_a_long_answer_takes_no_longer_than_its_length(piece: str) -> None:
     began = time.perf_counter()
     SessionSummaryManager().read(Message("assistant", piece * (1_000_000 // len(piece))), NOW)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -217,31 +217,52 @@ def _inert(text: str) -> str:
 
 def _decoded(said: str) -> tuple[str, Sequence[object]]:
     """Summary and topics of JSON, with whatever is around it; of other text, the text."""
-    begin, end = said.find("{"), said.rfind("}")
-    if -1 < begin < end:
-        answer = _object(said[begin : end + 1])
+    for answer in _objects(said):
         if isinstance(answer.get("summary"), str):
             return answer["summary"], answer["topics"] if isinstance(answer.get("topics"), list) else ()
-    if begin == 0 or said.startswith("```"):  # JSON that was cut off, or of another form
-        found = _SUMMARY.search(said)
-        return (_string(found[1]), ()) if found else ("", ())
-    return said, ()
+    broken_off = _SUMMARY.search(said)
+    if broken_off is not None:
+        return _string(broken_off[1]), ()
+    return _plain(_FENCES.sub("", said).strip()), ()
 
 
-_SUMMARY = re.compile(r'"summary"\s*:\s*"((?:[^"\\]|\\.)*+)')
+_BEGINNING = re.compile(r'\{\s*"(?:summary|topics)"\s*:')
+_SUMMARY = re.compile(r'[{,]\s*"summary"\s*:\s*"((?:[^"\\]|\\[^u]|\\u[0-9a-fA-F]{4})*+)')
+_FENCES = re.compile(r"^```[\w-]*\n|^```|```$")
+_DECODER: Final = json.JSONDecoder(strict=False)
+
+
+def _objects(said: str) -> Iterator[dict[str, Any]]:
+    """What may be the answer: all between the first and the last brace, else what begins as was asked for."""
+    yield _object(said[said.find("{") : said.rfind("}") + 1])
+    begun = _BEGINNING.search(said)
+    if begun is not None:
+        yield _object(said, begun.start())
+
+
+def _object(text: str, begin: int | None = None) -> dict[str, Any]:
+    """A JSON object, read as leniently as models write it; an empty one where it is none.
+
+    With ``begin`` it stands there, and anything may follow.
+    """
+    try:
+        read = _DECODER.decode(text) if begin is None else _DECODER.raw_decode(text, begin)[0]
+    except (ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _string(literal: str) -> str:
     return str(_object(f'{{"is": "{literal}"}}').get("is", literal))
 
 
-def _object(text: str) -> dict[str, Any]:
-    """A JSON object, read as leniently as models write it; an empty one where it is none."""
+def _plain(said: str) -> str:
+    """Text that is no JSON, or a JSON text; nothing where it is JSON of another form."""
     try:
-        read = json.loads(text, strict=False)
+        read = _DECODER.decode(said)
     except (ValueError, RecursionError):
-        return {}
-    return read if isinstance(read, dict) else {}
+        return "" if said.startswith("{") else said
+    return read if isinstance(read, str) else ""
 
 
 def _clean(text: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +105,14 @@ def test_a_report_is_json_when_so_asked(filled: Command, server: ResponsesServer
     assert (report["named"], report["failed"], report["left"], report["stopped"]) == (3, [], 0, None)
 
 
+def test_one_name_is_json_when_so_asked(filled: Command, server: ResponsesServer) -> None:
+    planned = json.loads(filled("sessions", "name", "s1", "--json", "--dry-run", **server.environment()).stdout)
+    assert planned == {"session_id": "s1", "name": "", "name_source": None}
+    server.reply("A Name")
+    made = json.loads(filled("sessions", "name", "s1", "--json", **server.environment()).stdout)
+    assert made == {"session_id": "s1", "name": "A Name", "name_source": "auto"}
+
+
 def test_failures_are_listed_and_the_exit_code_says_so(filled: Command, server: ResponsesServer) -> None:
     def answer(body: dict[str, Any]) -> Any:
         return Failure(status=400, message="bad \x1b[2Jluck") if "number 1" in str(body["input"]) else "A Name"
@@ -159,34 +168,96 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_what_is_left(recollect: Comm
     assert len(server.requests) == 60
 
 
-def test_a_terminal_shows_how_far_it_is(recollect: Command, server: ResponsesServer, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_it_at_once(recollect: Command, server: ResponsesServer) -> None:
+    fill(recollect, 6)
+    server.hold(20)
+    with on_terminal(recollect, server, "--concurrency", "2") as (command, screen):
+        until(lambda: server.in_flight == 2)
+        screen.press_ctrl_c()
+        until(lambda: "Ctrl-C again ends at once" in screen.shown)
+        screen.press_ctrl_c()
+        command.wait(timeout=10)
+    assert command.returncode == 130, screen.shown
+    assert "Traceback" not in screen.shown
+    assert set(names(recollect).values()) == {""}
+
+
+def test_a_terminal_shows_how_far_it_is(recollect: Command, server: ResponsesServer) -> None:
     fill(recollect, 12)
     server.script(slow)
+    with on_terminal(recollect, server, "--concurrency", "2") as (command, screen):
+        out, _ = command.communicate(timeout=30)
+    assert command.returncode == 0
+    assert out.startswith("12 named")
+    assert "/12" in screen.shown
+    assert "tokens" in screen.shown
+    assert "A Fine Name" in screen.shown
+
+
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(recollect: Command, server: ResponsesServer) -> None:
+    fill(recollect, 3)
+    server.script(lambda _: "Mend [/red] [bold]Links")
+    with on_terminal(recollect, server, "--concurrency", "1") as (command, screen):
+        out, _ = command.communicate(timeout=30)
+    assert command.returncode == 0, screen.shown
+    assert out.startswith("3 named")
+    assert "Mend [/red] [bold]Links" in screen.shown
+
+
+class Screen:
+    """What a terminal shows, read as it comes."""
+
+    def __init__(self, control: int) -> None:
+        self._control = control
+        self._shown = b""
+        self.reading = threading.Thread(target=self._read)
+        self.reading.start()
+
+    @property
+    def shown(self) -> str:
+        return self._shown.decode(errors="replace")
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._control, b"\x03")
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the other end is closed
+            while piece := os.read(self._control, 4096):
+                self._shown += piece
+
+
+@contextlib.contextmanager
+def on_terminal(
+    recollect: Command, server: ResponsesServer, *args: str
+) -> Iterator[tuple[subprocess.Popen[str], Screen]]:
+    """Name all sessions with standard error on a terminal that Ctrl-C is pressed on."""
     control, terminal = pty.openpty()
     command = subprocess.Popen(
-        [sys.executable, "-m", "recollect", "sessions", "name", "--unnamed", "--concurrency", "2"],
+        [sys.executable, "-c", CONTROLLED, os.ttyname(terminal), "sessions", "name", "--unnamed", *args],
         env=recollect.environment(**server.environment(), TERM="xterm", COLUMNS="120"),
         stdout=subprocess.PIPE,
         stderr=terminal,
         text=True,
+        start_new_session=True,
     )
     os.close(terminal)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(control, 4096)
-        except OSError:
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(control)
-    out, _ = command.communicate(timeout=30)
-    assert command.returncode == 0
-    assert out.startswith("12 named")
-    assert b"/12" in shown
-    assert b"tokens" in shown
-    assert b"A Fine Name" in shown
+    screen = Screen(control)
+    try:
+        yield command, screen
+    finally:
+        command.kill()
+        command.communicate()
+        screen.reading.join(timeout=10)
+        os.close(control)
+
+
+# The first terminal that the leader of a process group without one opens is its own: there Ctrl-C is a signal to it.
+CONTROLLED = """
+import os, sys
+os.close(os.open(sys.argv.pop(1), os.O_RDWR))
+from recollect.cli import main
+main()
+"""
 
 
 def until(condition: Any, seconds: float = 30) -> None:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from recollect.agent import Agent
 from recollect.batch import BatchReport
@@ -23,6 +22,7 @@ from recollect.cli.model import BaseUrl, ModelName, choose, open_choice
 from recollect.cli.screen import aside, cut, err, line, plural, say
 from recollect.cli.which import find
 from recollect.errors import InvalidArgument
+from recollect.session import SessionHeader
 
 LISTED: Final = 10
 """Failures that are told; the rest are counted."""
@@ -76,16 +76,20 @@ def name(
     if choice.provider == "echo" and choice.notice:
         aside("no OPENAI_API_KEY is set, so names are made of the first messages; see --model and --base-url")
     if session is not None:
-        _name_one(agent, find(store, session, user).session_id, dry_run=dry_run)
+        _name_one(agent, find(store, session, user), dry_run=dry_run, json=json)
     else:
         _name_all(agent, wanted | {"concurrency": concurrency}, json=json)
 
 
-def _name_one(agent: Agent, session_id: str, *, dry_run: bool) -> None:
-    if dry_run:
-        say(f"{session_id} would be named; nothing was changed")
+def _name_one(agent: Agent, header: SessionHeader, *, dry_run: bool, json: bool) -> None:
+    named = header if dry_run else agent.set_session_name(header.session_id, autogenerate=True)
+    if json:
+        told = {"session_id": named.session_id, "name": named.name, "name_source": named.name_source}
+        typer.echo(encode(told))
         return
-    named = agent.set_session_name(session_id, autogenerate=True)
+    if dry_run:
+        say(f"{named.session_id} would be named; nothing was changed")
+        return
     made = ", after its first message" if named.name_source == "fallback" else ""
     say(f"{named.session_id} is now named {line(named.name)!r}{made}")
 
@@ -106,7 +110,8 @@ def _name_all(agent: Agent, wanted: dict[str, Any], *, json: bool) -> None:
     else:
         _tell(report)
     if report.stopped == _BY_HAND:
-        aside(f"stopped: {report.named:,} named, {report.left:,} left; run the command again to go on", "yellow")
+        onward = "; run the command again to go on" if report.left else ""
+        aside(f"stopped: {report.named:,} named, {report.left:,} left{onward}", "yellow")
         raise typer.Exit(STOPPED)
     if report.stopped is not None:
         aside(f"ended early: {line(report.stopped)}", "red")
@@ -140,7 +145,7 @@ def _told() -> Iterator[Callable[[Told], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[told]}", markup=False),
         console=err(),
         disable=not err().is_terminal,
         transient=True,
@@ -152,7 +157,7 @@ def _told() -> Iterator[Callable[[Told], None]]:
         current[:] = [progress]
         failed = f", {progress.failed:,} failed" if progress.failed else ""
         told = f"{progress.total_tokens:,} tokens{failed}  {cut(line(progress.name), 40)}"
-        bar.update(task, total=progress.total, completed=progress.done, told=Text(told).plain)
+        bar.update(task, total=progress.total, completed=progress.done, told=told)
 
     def stop(*_: object) -> None:
         if not current or current[0].stopped is not None:
