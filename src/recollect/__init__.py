@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from recollect.agent import Agent
     from recollect.batch import BatchReport
+    from recollect.cache import CacheStats, SessionCache
     from recollect.conversation import Conversation
     from recollect.db import open_db
     from recollect.db.sqlite import SqliteDb
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "agent": ("Agent",),
     "batch": ("BatchReport",),
+    "cache": ("CacheStats", "SessionCache"),
     "conversation": ("Conversation",),
     "db": ("open_db",),
     "db.sqlite": ("SqliteDb",),
@@ -137,6 +139,7 @@ __all__ = [
     "AgentSession",
     "AsyncRunStream",
     "BatchReport",
+    "CacheStats",
     "Conflict",
     "Conversation",
     "DatabaseBusy",
@@ -170,6 +173,7 @@ __all__ = [
     "RunStream",
     "SchemaMismatch",
     "SessionBusy",
+    "SessionCache",
     "SessionConflict",
     "SessionHeader",
     "SessionIdMissing",

@@ -16,6 +16,7 @@ import msgspec
 
 from recollect import checks
 from recollect.background import BACKGROUND
+from recollect.cache import SHARED, SessionCache
 from recollect.conversation import Conversation
 from recollect.errors import InvalidArgument
 from recollect.faces import LOOPS, THREADS
@@ -77,7 +78,9 @@ class Agent(Runtime):
             characters a token; ``num_history_runs``, 50 unless given; ``num_history_messages``).
         concurrent_runs: what a run does while another one is under way in its session: ``allow``, both go on and both
             are kept; ``queue``, it waits for those before it, at most ``queue_timeout`` seconds; ``refuse``.
-        cache_session: accepted; reads are never stale in either case.
+        cache_session: whether sessions that were read are kept in memory; each read compares the copy with the database
+            first, so that it is never stale. True shares one cache with all agents of the process, a `SessionCache`
+            with those that are given the same one.
         auto_name_sessions: whether a session is named by a model after its second answer; a name set by hand stays.
         session_namer: how names are made, and by which model; see `SessionNamer`.
         enable_session_summaries: whether each answer is followed by a summary of the session, made of the last one and
@@ -113,7 +116,7 @@ class Agent(Runtime):
         history_tokens: int | None = 8000,
         concurrent_runs: Others = "allow",
         queue_timeout: float = 60.0,
-        cache_session: bool = False,
+        cache_session: bool | SessionCache = False,
         auto_name_sessions: bool = False,
         session_namer: SessionNamer | None = None,
         enable_session_summaries: bool = False,
@@ -128,7 +131,8 @@ class Agent(Runtime):
             "model": (own := _model(model)),
             "name": None if name is None else checks.name("name", name),
             "id": checks.identifier("id", id or _slug(name) or "agent"),
-            "db": _memory() if db is None else db,
+            "db": (home := _memory() if db is None else db),
+            "store": _cached(home, cache_session),
             "user_id": checks.optional_identifier("user_id", user_id),
             "session_id": checks.optional_identifier("session_id", session_id),
             "max_steps": checks.count("max_steps", max_steps, least=1),
@@ -170,7 +174,7 @@ class Agent(Runtime):
     max_steps: int
     concurrent_runs: Others
     queue_timeout: float
-    cache_session: bool
+    cache_session: bool | SessionCache
     add_session_summary_to_context: bool
     _toolbox: dict[str, Tool]
     _limits: HistoryLimits | None
@@ -340,7 +344,7 @@ class Agent(Runtime):
         files: Sequence[File] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> Events:
-        access = Access(self.db, world)
+        access = Access(self.store, world)
         user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
         run = new_id() if run_id is None else checks.identifier("run_id", run_id)
         session = self._session_of(session_id, user, run_id)
@@ -390,7 +394,7 @@ class Agent(Runtime):
             if not scribe.background:
                 await follow_up(access, scribe, session_id, commit)
                 return
-            later = Access(self.db, THREADS)
+            later = Access(self.store, THREADS)
             BACKGROUND.submit(
                 self.db, (session_id, scribe.key), lambda: drive(follow_up(later, scribe, session_id, commit))
             )
@@ -481,6 +485,13 @@ def _memory() -> Store:
     from recollect.db.sqlite import SqliteDb
 
     return SqliteDb()
+
+
+def _cached(db: Store, cache: Any) -> Store:
+    """The database, behind a cache where one is wanted."""
+    if isinstance(cache, SessionCache):
+        return cache.over(db)
+    return SHARED.over(db) if checks.flag("cache_session", cache) else db
 
 
 def _check_schema(kind: type[Any]) -> None:

@@ -325,7 +325,7 @@ async def flush(at: Call, timeout: float | None = None) -> bool:
     """
     if timeout is not None:
         timeout = checks.seconds("timeout", timeout, none=True)
-    done: bool = await at.access.world.call(BACKGROUND.flush, at.access.db, timeout)
+    done: bool = await at.access.world.call(BACKGROUND.flush, at.access.db.home, timeout)
     return done
 
 

@@ -314,6 +314,10 @@ def driven(events: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         drive(events.aclose())
 
 
+Mutex = threading.Lock
+"""Holds others off for a moment, in which nothing waits."""
+
+
 class FairLock:
     """A lock that is handed on in the order in which it was asked for."""
 
@@ -367,18 +371,19 @@ class Gate:
     """Many may be inside at once; whoever shuts it waits until all have left, and keeps others out."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
         self._inside = 0
         self._is_shut = False
 
     def __enter__(self) -> None:
-        with self._changed:
+        with self._mutex:
             while self._is_shut:
                 self._changed.wait()
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._mutex:
             self._inside -= 1
             if self._is_shut:
                 self._changed.notify_all()

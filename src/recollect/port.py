@@ -120,6 +120,11 @@ class Clock(Protocol):
 class Database(Protocol):
     """Something that runs store operations, each in a transaction of its own, in either face."""
 
+    @property
+    def home(self) -> Database:
+        """The database itself, where this is a cache before it."""
+        ...
+
     def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
     async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

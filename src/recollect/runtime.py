@@ -23,6 +23,8 @@ class Runtime(Closing):
     """
 
     db: Store
+    store: Store
+    """The database, behind the cache where there is one."""
     session_id: str | None
     user_id: str | None
     scribe: Scribe
@@ -31,12 +33,12 @@ class Runtime(Closing):
     def _blocking(
         self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
     ) -> T:
-        return drive(operation(Call(self, Access(self.db, THREADS)), *args, **kwargs))
+        return drive(operation(Call(self, Access(self.store, THREADS)), *args, **kwargs))
 
     async def _waiting(
         self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
     ) -> T:
-        return await operation(Call(self, Access(self.db, LOOPS)), *args, **kwargs)
+        return await operation(Call(self, Access(self.store, LOOPS)), *args, **kwargs)
 
     get_session = blocking(calls.get_session)
     aget_session = waiting(calls.get_session)

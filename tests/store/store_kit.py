@@ -8,11 +8,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
+from recollect.cache import SessionCache
 from recollect.db.sqlite import SqliteDb
 from recollect.message import Message
 from recollect.port import Tx, reads, writes
 from recollect.session import SessionHeader
-from recollect.store import OpenRun
+from recollect.store import OpenRun, Store
 
 TABLES = ("sessions", "values", "runs", "messages", "prompts", "leases")
 
@@ -39,7 +40,7 @@ class MovingClock:
 class Face(Protocol):
     """A store whose every method is awaited, whichever face answers."""
 
-    db: SqliteDb
+    db: Store
     clock: MovingClock
 
     def __getattr__(self, method: str) -> Callable[..., Any]: ...
@@ -48,7 +49,7 @@ class Face(Protocol):
 class SyncFace:
     """The plain methods, each behind an await; they run inside the loop of the test, as in a notebook."""
 
-    def __init__(self, db: SqliteDb, clock: MovingClock) -> None:
+    def __init__(self, db: Store, clock: MovingClock) -> None:
         self.db, self.clock = db, clock
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
@@ -67,7 +68,7 @@ class SyncFace:
 class AsyncFace:
     """The ``a`` twins."""
 
-    def __init__(self, db: SqliteDb, clock: MovingClock) -> None:
+    def __init__(self, db: Store, clock: MovingClock) -> None:
         self.db, self.clock = db, clock
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
@@ -79,10 +80,11 @@ class AsyncFace:
                 yield header
 
 
-BACKENDS: dict[str, Callable[[Path, MovingClock], SqliteDb]] = {
+BACKENDS: dict[str, Callable[[Path, MovingClock], Store]] = {
     "memory": lambda _, clock: SqliteDb(clock=clock),
     "full": lambda folder, clock: SqliteDb(folder / "sessions.db", durability="full", clock=clock),
     "normal": lambda folder, clock: SqliteDb(folder / "sessions.db", durability="normal", clock=clock),
+    "cached": lambda folder, clock: SessionCache().over(SqliteDb(folder / "sessions.db", clock=clock)),
 }
 
 
@@ -139,9 +141,9 @@ async def _dump(tx: Tx) -> Dump:
     return dict(zip(TABLES, found, strict=True))
 
 
-def dump(db: Face | SqliteDb) -> Dump:
+def dump(db: Face | Store) -> Dump:
     """Every stored row, by table."""
-    store = db if isinstance(db, SqliteDb) else db.db
+    store = db if isinstance(db, Store) else db.db
     return store.transact(_dump)
 
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from store_kit import FACES, Face, MovingClock, answer, user
 
+from recollect.cache import SessionCache
 from recollect.db.sqlite import SqliteDb
 from recollect.errors import RecollectError, RunConflict, RunLost, SessionConflict, SessionNotFound, UserRequired
 from recollect.run import RunStatus
+from recollect.session import AgentSession, Filter
 from recollect.store import OpenRun
 
 ids = st.sampled_from(["s", "t", "u"])
@@ -35,6 +37,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         self.loop = asyncio.Runner()
         self.store = SqliteDb()
         self.db: Face = FACES[self.face](self.store, MovingClock())
+        self.cached: Face = FACES[self.face](SessionCache(max_sessions=2).over(self.store), MovingClock())
         self.model: dict[str, Model] = {}
         self.order: list[str] = []
         self.born = 0
@@ -217,6 +220,22 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
             assert stored.header.run_count == len(session["runs"])
             assert stored.header.completed_count == sum(run["status"] == "completed" for run in session["runs"])
             assert stored.header.message_count == sum(len(run["texts"]) for run in session["runs"])
+
+    @rule(session_id=ids, owner=owners, limit=st.none() | st.integers(0, 4), last=st.none() | st.integers(0, 3))
+    def a_cache_says_the_same(self, session_id: str, owner: str | None, limit: int | None, last: int | None) -> None:
+        some = Filter.checked(limit=limit, last_n_runs=last, skip_statuses=())
+        for read in (
+            lambda db: db.get_session(session_id, owner),
+            lambda db: db.get_messages(session_id, some, owner),
+            lambda db: db.get_last_run(session_id, owner),
+            lambda db: db.get_run("2", session_id, owner),
+        ):
+            assert _told(self.do(read(self.cached))) == _told(self.do(read(self.db)))
+
+
+def _told(found: Any) -> Any:
+    """What was read, in a form that can be compared."""
+    return (found.header, found.to_dict()) if isinstance(found, AgentSession) else found
 
 
 class AsyncStoreAgainstDictionary(StoreAgainstDictionary):

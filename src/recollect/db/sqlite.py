@@ -154,6 +154,9 @@ class SqliteDb(Store):
         """Where the sessions are: the file, or ``:memory:``."""
         return ":memory:" if self.db_file is None else str(self.db_file)
 
+    def __repr__(self) -> str:
+        return f"SqliteDb({self.address!r})"
+
     def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one store operation in a transaction of its own, in this thread."""
         work = _bound(operation, args, kwargs)
@@ -325,8 +328,21 @@ class SqliteDb(Store):
             self._lock.release()
 
     def _read(self, work: Callable[..., Any], mode: Mode) -> Any:
-        with self._reading() as connection:
-            return self._run(connection, work, mode)
+        if self._writer is None:
+            with self._writing(self._deadline()):
+                pass  # the schema is there from here on
+        with self._gate:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                return self._run(connection, work, mode)
+            finally:
+                if len(self._readers) < READERS:
+                    self._readers.append(connection)
+                else:
+                    connection.close()
 
     def _read_threads(self) -> ThreadPoolExecutor:
         if self._executor is None:
@@ -355,24 +371,6 @@ class SqliteDb(Store):
     def _writing(self, deadline: float) -> Iterator[sqlite3.Connection]:
         with self._locked(deadline):
             yield self._writer or self._open_writer()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        if self._writer is None:
-            with self._writing(self._deadline()):
-                pass  # the schema is there from here on
-        with self._gate:
-            try:
-                connection = self._readers.pop()
-            except IndexError:
-                connection = self._connect()
-            try:
-                yield connection
-            finally:
-                if len(self._readers) < READERS:
-                    self._readers.append(connection)
-                else:
-                    connection.close()
 
     def _open_writer(self) -> sqlite3.Connection:
         connection = self._connect()

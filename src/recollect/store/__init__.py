@@ -20,7 +20,7 @@ __all__ = ["OpenRun", "Store", "keep_alive"]
 
 def keep_alive(database: Database, run: OpenRun) -> None:
     """Have a run's lease renewed as long as the run is held, or until the database is closed."""
-    HEARTBEAT.watch(database, run, _renew)
+    HEARTBEAT.watch(database.home, run, _renew)
 
 
 def _renew(database: Database, tokens: list[int]) -> None:
@@ -32,6 +32,11 @@ class Store(Closing, ABC):
 
     Every method has a twin with ``a`` before its name, to be awaited, on the same object.
     """
+
+    @property
+    def home(self) -> Store:
+        """The database itself, where this is a cache before it."""
+        return self
 
     @abstractmethod
     def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -31,16 +31,16 @@ KINDS: Final = ("state", "metadata", "summary", "tag")
 @looks
 async def get_header(tx: Tx, session_id: str, user_id: str | None = None) -> SessionHeader | None:
     """The session without its content; None when there is none for this caller."""
-    [found] = await tx.execute((_HEADER, _session(session_id, user_id)))
+    [found] = await tx.execute((HEADER_OF_MINE, of_session(session_id, user_id)))
     return rows.header(found[0]) if found else None
 
 
 @reads
 async def get_snapshot(tx: Tx, session_id: str, user_id: str | None = None) -> Snapshot | None:
     """All of a session at one moment, its runs decoded when looked at."""
-    p = _session(session_id, user_id)
+    p = of_session(session_id, user_id)
     header, values, runs, spoken, prompts = await tx.execute(
-        (_HEADER, p), (_VALUES, p), (_RUNS, p), (_SPOKEN, p), (_PROMPTS, p)
+        (HEADER_OF_MINE, p), (VALUES_OF_MINE, p), (_RUNS, p), (_SPOKEN, p), (_PROMPTS, p)
     )
     if not header:
         return None
@@ -69,7 +69,7 @@ async def get_messages(
         if snapshot is None:
             raise rows.no_session(session_id)
         return select_messages(snapshot.runs, wanted)
-    p = _session(session_id, user_id) | _filter(wanted)
+    p = of_session(session_id, user_id) | _filter(wanted)
     statuses = frozenset(RunStatus) - wanted.skip_statuses
     chosen = _chosen(statuses, p["members"] > 0)
     found: Sequence[Row]
@@ -104,7 +104,7 @@ async def _enough(tx: Tx, chosen: str, p: Params, wanted: Filter) -> tuple[list[
 @reads
 async def get_run(tx: Tx, run_id: str, session_id: str, user_id: str | None = None) -> RunOutput | None:
     """One run with its messages; None when there is none for this caller."""
-    p = _session(session_id, user_id) | {"run_id": checks.identifier("run_id", run_id)}
+    p = of_session(session_id, user_id) | {"run_id": checks.identifier("run_id", run_id)}
     runs, spoken, prompts = await tx.execute((_ONE_RUN, p), (_ONE_SPOKEN, p), (_ONE_PROMPT, p))
     return rows.runs(session_id, runs, spoken, prompts)[0] if runs else None
 
@@ -116,8 +116,8 @@ async def get_last_run(tx: Tx, session_id: str, user_id: str | None = None) -> R
     Raises:
         SessionNotFound: there is no such session for this caller.
     """
-    p = _session(session_id, user_id)
-    header, last = await tx.execute((_HEADER, p), (_LAST_RUN, p))
+    p = of_session(session_id, user_id)
+    header, last = await tx.execute((HEADER_OF_MINE, p), (_LAST_RUN, p))
     rows.visible(header, session_id)
     return await get_run(tx, last[0][1], session_id) if last else None
 
@@ -129,8 +129,8 @@ async def get_values(tx: Tx, session_id: str, kind: str, user_id: str | None = N
     Raises:
         SessionNotFound: there is no such session for this caller.
     """
-    p = _session(session_id, user_id) | {"kind": checks.one_of("kind", kind, KINDS)}
-    header, found = await tx.execute((_HEADER, p), (_VALUES_OF_KIND, p))
+    p = of_session(session_id, user_id) | {"kind": checks.one_of("kind", kind, KINDS)}
+    header, found = await tx.execute((HEADER_OF_MINE, p), (_VALUES_OF_KIND, p))
     rows.visible(header, session_id)
     return {key: checks.decode(text) for key, text in found}
 
@@ -142,7 +142,7 @@ async def get_metrics(tx: Tx, session_id: str, user_id: str | None = None) -> Se
     Raises:
         SessionNotFound: there is no such session for this caller.
     """
-    [found] = await tx.execute((_HEADER, _session(session_id, user_id)))
+    [found] = await tx.execute((HEADER_OF_MINE, of_session(session_id, user_id)))
     header = rows.header(rows.visible(found, session_id))
     return SessionMetrics(
         input_tokens=header.input_tokens,
@@ -159,47 +159,47 @@ def shell(snapshot: Snapshot) -> AgentSession | TeamSession:
     return (TeamSession if snapshot.header.kind == "team" else AgentSession).of(snapshot)
 
 
-_HEADER = f"select {HEADER} from recollect_sessions s where s.session_id = :session_id and {MINE}"
+HEADER_OF_MINE = f"select {HEADER} from recollect_sessions s where s.session_id = :session_id and {MINE}"
 
 _THERE = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
 
-_IS_MINE = f"""
+IS_MINE = f"""
     exists (select 1 from recollect_sessions s where s.session_id = :session_id and {MINE})
 """
 
-_VALUES = f"select kind, key, value from recollect_values where session_id = :session_id and {_IS_MINE}"
+VALUES_OF_MINE = f"select kind, key, value from recollect_values where session_id = :session_id and {IS_MINE}"
 
 _VALUES_OF_KIND = f"""
-select key, value from recollect_values where session_id = :session_id and kind = :kind and {_IS_MINE}
+select key, value from recollect_values where session_id = :session_id and kind = :kind and {IS_MINE}
 """
 
 _RUNS = f"""
-select {RUN} from recollect_runs r where r.session_id = :session_id and {_IS_MINE} order by r.run_seq
+select {RUN} from recollect_runs r where r.session_id = :session_id and {IS_MINE} order by r.run_seq
 """
 
 _SPOKEN = f"""
 select run_seq, idx, message_id, role, body from recollect_messages
-where session_id = :session_id and {_IS_MINE} order by run_seq, idx
+where session_id = :session_id and {IS_MINE} order by run_seq, idx
 """
 
-_PROMPTS = f"select digest, role, body from recollect_prompts where session_id = :session_id and {_IS_MINE}"
+_PROMPTS = f"select digest, role, body from recollect_prompts where session_id = :session_id and {IS_MINE}"
 
 _ANY_PROMPT = "select 1 from recollect_prompts where session_id = :session_id limit 1"
 
 _ONE_RUN = f"""
-select {RUN} from recollect_runs r where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
+select {RUN} from recollect_runs r where r.session_id = :session_id and r.run_id = :run_id and {IS_MINE}
 """
 
 _ONE_SPOKEN = f"""
 select m.run_seq, m.idx, m.message_id, m.role, m.body
 from recollect_runs r join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
-where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE} order by m.idx
+where r.session_id = :session_id and r.run_id = :run_id and {IS_MINE} order by m.idx
 """
 
 _ONE_PROMPT = f"""
 select p.digest, p.role, p.body
 from recollect_runs r join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
-where r.session_id = :session_id and r.run_id = :run_id and {_IS_MINE}
+where r.session_id = :session_id and r.run_id = :run_id and {IS_MINE}
 """
 
 _TAKEN = """
@@ -226,7 +226,7 @@ def _chosen(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
     join recollect_runs r on r.session_id = :session_id and r.run_seq = wanted.run_seq
     left join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
     left join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
-    where {_IS_MINE} order by r.run_seq, m.idx
+    where {IS_MINE} order by r.run_seq, m.idx
     """
 
 
@@ -238,14 +238,14 @@ def _first_prompt(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT0
     select r.run_id, p.role, p.body, null, null, null, null from wanted
     join recollect_runs r on r.session_id = :session_id and r.run_seq = wanted.run_seq
     join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
-    where {_IS_MINE}
+    where {IS_MINE}
     """
 
 
 _LAST_RUN = newest("r.run_seq, r.run_id", RunStatus, "1")
 
 
-def _session(session_id: str, user_id: str | None) -> Params:
+def of_session(session_id: str, user_id: str | None) -> Params:
     return {
         "session_id": checks.identifier("session_id", session_id),
         "user_id": checks.optional_identifier("user_id", user_id),

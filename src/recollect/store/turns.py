@@ -207,7 +207,7 @@ async def append_messages(
         tx,
         p,
         (_APPEND_HEADER, p),
-        (_ACTIVE, p),
+        *([(_ACTIVE, p)] if p["changed"] else []),
         (_RENEW_LEASE, p),
         (_APPEND_RUN, p),
         *_said(p, messages, at),

@@ -1,0 +1,317 @@
+"""The session cache: copies of sessions in memory, each compared with the database before it is given out.
+
+A copy is fresh while the session's epoch and version are those it was read at: one look at one row by its primary key
+tells. So it may be shared by processes and machines that know nothing of one another: what another one wrote, deleted
+or made anew is seen with the next read.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+
+from recollect import checks
+from recollect.faces import LOOPS, THREADS, Mutex, let_go_at_fork
+from recollect.message import Message
+from recollect.port import Access, Operation, P, T, drive
+from recollect.run import RunOutput
+from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
+from recollect.store import Store, changes, rows, sessions
+from recollect.store.copies import Copy, copy_session, get_version
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+
+Key = tuple[int, str]
+
+
+class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cache did since it was made, and what it holds."""
+
+    hits: int = 0
+    """Reads that were answered by a copy as it was."""
+    misses: int = 0
+    """Reads of sessions that were not in the cache."""
+    catch_ups: int = 0
+    """Reads that took from the database only what was new."""
+    reloads: int = 0
+    """Reads that found a session made anew, or its past rewritten."""
+    evictions: int = 0
+    """Copies that had to make room."""
+    sessions: int = 0
+    """Copies held."""
+    bytes: int = 0
+    """About how much memory they take."""
+
+
+class SessionCache:
+    """Copies of sessions, for any number of agents, databases, threads and event loops.
+
+    ``max_bytes`` bounds the memory (64 MiB unless given), ``max_sessions`` the number of copies; what was not read for
+    longest goes first. Pass it to agents as ``cache_session=``, or wrap a store with `over`.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES, max_sessions: int | None = None) -> None:
+        self.max_bytes = checks.count("max_bytes", max_bytes)
+        self.max_sessions = None if max_sessions is None else checks.count("max_sessions", max_sessions)
+        self._copies: OrderedDict[Key, Copy] = OrderedDict()
+        self._numbers: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
+        self._next = count()
+        self._counts = dict.fromkeys(("hits", "misses", "catch_ups", "reloads", "evictions"), 0)
+        self._bytes = 0
+        self._mutex = Mutex()
+        let_go_at_fork(self)
+
+    def over(self, db: Store) -> CachedStore:
+        """The store with this cache before it: the same verbs, the same answers."""
+        return CachedStore(db.home, self)
+
+    def stats(self) -> CacheStats:
+        """What the cache did until now, and what it holds."""
+        with self._mutex:
+            return CacheStats(**self._counts, sessions=len(self._copies), bytes=self._bytes)
+
+    def clear(self) -> None:
+        """Let go of all copies."""
+        with self._mutex:
+            self._copies.clear()
+            self._bytes = 0
+
+    def number(self, db: Store) -> int:
+        """What the copies of this database are known by; they are let go of when the database is."""
+        with self._mutex:
+            number = self._numbers.get(db)
+            if number is None:
+                number = self._numbers[db] = next(self._next)
+                weakref.finalize(db, _forget_all, weakref.ref(self), number)
+        return number
+
+    def find(self, key: Key) -> Copy | None:
+        """The copy, now the one that was read last."""
+        with self._mutex:
+            copy = self._copies.get(key)
+            if copy is not None:
+                self._copies.move_to_end(key)
+            return copy
+
+    def keep(self, key: Key, copy: Copy) -> None:
+        """Keep a copy, unless a newer one is there; let others go until there is room."""
+        with self._mutex:
+            known = self._copies.get(key)
+            if known is not None and known.at[0] == copy.at[0] and known.at[1] > copy.at[1]:
+                return
+            self._drop(key)
+            if copy.bytes > self.max_bytes or self.max_sessions == 0:
+                return
+            self._copies[key] = copy
+            self._bytes += copy.bytes
+            while self._bytes > self.max_bytes or len(self._copies) > (self.max_sessions or len(self._copies)):
+                self._drop(next(iter(self._copies)))
+                self._counts["evictions"] += 1
+
+    def forget(self, key: Key) -> None:
+        """Let go of the copy of a session that is gone."""
+        with self._mutex:
+            self._drop(key)
+
+    def forget_all(self, number: int) -> None:
+        """Let go of the copies of a database that is gone."""
+        with self._mutex:
+            for key in [key for key in self._copies if key[0] == number]:
+                self._drop(key)
+
+    def count(self, what: str) -> None:
+        """Count a read."""
+        with self._mutex:
+            self._counts[what] += 1
+
+    def before_fork(self) -> None:
+        """Hold others off, so that the child finds everything whole."""
+        self._mutex.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on, each process with a cache of its own."""
+        del child
+        self._mutex.release()
+
+    def _drop(self, key: Key) -> None:
+        copy = self._copies.pop(key, None)
+        if copy is not None:
+            self._bytes -= copy.bytes
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        return f"SessionCache({stats.sessions} sessions, {stats.bytes:,} of {self.max_bytes:,} bytes)"
+
+
+def _forget_all(cache: weakref.ref[SessionCache], number: int) -> None:
+    known = cache()
+    if known is not None:
+        known.forget_all(number)
+
+
+class Copies:
+    """The reading operations of one database, on copies that a cache keeps.
+
+    What is read whole is kept; a part is taken from a copy, or where there is none read as a part.
+    """
+
+    def __init__(self, cache: SessionCache, number: int) -> None:
+        self._cache = cache
+        self._number = number
+
+    async def get_snapshot(self, access: Access, session_id: str, user_id: str | None = None) -> Snapshot | None:
+        """All of a session at one moment; kept."""
+        copy = await self._copy(access, session_id, user_id)
+        return None if copy is None else copy.snapshot
+
+    async def get_session(
+        self, access: Access, session_id: str, user_id: str | None = None
+    ) -> AgentSession | TeamSession | None:
+        """The session with its whole history; kept."""
+        copy = await self._copy(access, session_id, user_id)
+        return None if copy is None else sessions.shell(copy.snapshot)
+
+    async def get_messages(
+        self, access: Access, session_id: str, wanted: Filter | None = None, user_id: str | None = None
+    ) -> list[Message]:
+        """The wanted messages; the session is kept where all of it has to be read."""
+        wanted = wanted or Filter()
+        if self._lacks(session_id) and (wanted.last_n_runs is not None or wanted.limit is not None):
+            return await access.do(sessions.get_messages, session_id, wanted, user_id)
+        copy = await self._copy(access, session_id, user_id)
+        if copy is None:
+            raise rows.no_session(session_id)
+        return select_messages(copy.snapshot.runs, wanted)
+
+    async def get_run(
+        self, access: Access, run_id: str, session_id: str, user_id: str | None = None
+    ) -> RunOutput | None:
+        """One run with its messages."""
+        if self._lacks(session_id):
+            return await access.do(sessions.get_run, run_id, session_id, user_id)
+        checks.identifier("run_id", run_id)
+        copy = await self._copy(access, session_id, user_id)
+        return None if copy is None else copy.last_run(lambda one: one.run_id == run_id)
+
+    async def get_last_run(self, access: Access, session_id: str, user_id: str | None = None) -> RunOutput | None:
+        """The newest top-level run."""
+        if self._lacks(session_id):
+            return await access.do(sessions.get_last_run, session_id, user_id)
+        copy = await self._copy(access, session_id, user_id)
+        if copy is None:
+            raise rows.no_session(session_id)
+        return copy.last_run(lambda one: one.is_top)
+
+    async def delete_session(self, access: Access, session_id: str, user_id: str | None = None) -> None:
+        """Delete a session, here too."""
+        await access.do(changes.delete_session, session_id, user_id)
+        self._cache.forget((self._number, session_id))
+
+    async def delete_if_there(self, access: Access, session_id: str, user_id: str | None = None) -> bool:
+        """Delete a session, here too; False when there is none for this caller."""
+        was_there = await access.do(changes.delete_if_there, session_id, user_id)
+        if was_there:
+            self._cache.forget((self._number, session_id))
+        return was_there
+
+    def _lacks(self, session_id: str) -> bool:
+        """Whether there is no copy: then a part is read as a part."""
+        if self._cache.find(self._key(session_id)) is not None:
+            return False
+        self._cache.count("misses")
+        return True
+
+    def _key(self, session_id: str) -> Key:
+        # A text that is no id is not found here, and refused by the database; what is no text has no hash, maybe.
+        return self._number, session_id if type(session_id) is str else checks.identifier("session_id", session_id)
+
+    def _keep(self, copy: Copy | None) -> None:
+        if copy is not None:
+            self._cache.keep(self._key(copy.header.session_id), copy)
+
+    async def _copy(self, access: Access, session_id: str, user_id: str | None) -> Copy | None:
+        """All of the session as the database has it now; None when there is none for this caller."""
+        known = self._cache.find(self._key(session_id))
+        if known is not None:
+            at = await access.world.transact(access.db, get_version, session_id, user_id)
+            if at == known.at and known.settled:
+                self._cache.count("hits")
+                return known
+            return await self._brought_up(access, known, at, user_id)
+        self._cache.count("misses")
+        copy = await access.do(copy_session, session_id, user_id)
+        self._keep(copy)
+        return copy
+
+    async def _brought_up(
+        self, access: Access, known: Copy, at: tuple[int, int] | None, user_id: str | None
+    ) -> Copy | None:
+        """A newer copy for one that is old; None when there is no such session for this caller."""
+        cache, session_id = self._cache, known.header.session_id
+        copy = None if at is None else await access.do(copy_session, session_id, user_id, known)
+        if copy is not None:
+            cache.count("catch_ups" if copy.at[0] == known.at[0] else "reloads")
+            self._keep(copy)
+        elif user_id in (None, known.header.user_id):  # gone, and not merely another user's
+            cache.forget(self._key(session_id))
+        return copy
+
+
+_CACHED: Final[dict[Any, Callable[..., Coroutine[Any, Any, Any]]]] = {
+    sessions.get_snapshot: Copies.get_snapshot,
+    sessions.get_session: Copies.get_session,
+    sessions.get_messages: Copies.get_messages,
+    sessions.get_run: Copies.get_run,
+    sessions.get_last_run: Copies.get_last_run,
+    changes.delete_session: Copies.delete_session,
+    changes.delete_if_there: Copies.delete_if_there,
+}
+
+
+class CachedStore(Store):
+    """A store with a cache before it: the same verbs, the same answers."""
+
+    def __init__(self, home: Store, cache: SessionCache) -> None:
+        self._home = home
+        self._copies = Copies(cache, cache.number(home))
+        self.cache = cache
+
+    @property
+    def home(self) -> Store:
+        return self._home
+
+    def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation, on a copy where there is a fresh one."""
+        cached = _CACHED.get(operation)
+        if cached is None:
+            return self._home.transact(operation, *args, **kwargs)
+        value: T = drive(cached(self._copies, Access(self._home, THREADS), *args, **kwargs))
+        return value
+
+    async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation, on a copy where there is a fresh one."""
+        cached = _CACHED.get(operation)
+        if cached is None:
+            return await self._home.atransact(operation, *args, **kwargs)
+        value: T = await cached(self._copies, Access(self._home, LOOPS), *args, **kwargs)
+        return value
+
+    def close(self) -> None:
+        """Finish what is under way and let go of the database."""
+        self._home.close()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        await self._home.aclose()
+
+    def __repr__(self) -> str:
+        return f"{self._home!r} behind {self.cache!r}"
+
+
+SHARED: Final = SessionCache()
+"""The cache of agents that were given none of their own."""

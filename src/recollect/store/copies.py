@@ -1,0 +1,186 @@
+"""A copy of a session, as a cache keeps it: read whole once, then brought up to date with what changed since.
+
+A copy is what was stored at one ``(epoch, version)``. While the epoch stays, no row has vanished and no body was
+replaced: then the runs with a higher version are all that is new. Only a run under way reads otherwise without a new
+version, when its lease runs out; such runs are read anew each time.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from recollect.message import Message
+from recollect.port import Params, Row, Statement, Tx, looks, reads
+from recollect.run import RunOutput
+from recollect.session import Runs, SessionHeader, Snapshot
+from recollect.store import rows
+from recollect.store.rows import MINE, RUN
+from recollect.store.sessions import HEADER_OF_MINE, IS_MINE, VALUES_OF_MINE, of_session
+
+Bodies = Mapping[str, Message]
+"""System messages by their digest."""
+
+
+class Kept:
+    """One run of a copy: its rows until somebody looks at it, from then on the run."""
+
+    __slots__ = ("_rows", "_run", "bytes", "is_top", "run_id", "run_seq")
+
+    def __init__(self, row: Row, spoken: Sequence[Row], bodies: Bodies) -> None:
+        self.run_seq: int = row[0]
+        self.run_id: str = row[1]
+        self.is_top: bool = row[2] is None
+        """Whether it is a run of the session itself, not of a team's member."""
+        self.bytes = _RUN_BYTES + sum(_MESSAGE_BYTES + sys.getsizeof(said[-1]) for said in spoken)
+        self._rows: tuple[Row, Sequence[Row], Bodies] | None = (row, spoken, bodies)
+        self._run: RunOutput | None = None
+
+    @property
+    def run(self) -> RunOutput | None:
+        """The run, where somebody looked at it already."""
+        return self._run
+
+    def decode(self, session_id: str) -> RunOutput:
+        """The run. Two readers may decode it at the same time; both get the same value."""
+        found = self._rows
+        if found is None:
+            assert self._run is not None
+            return self._run
+        run = self._run = rows.run(session_id, *found)
+        self._rows = None
+        return run
+
+
+class Copy:
+    """A session as it was stored at one moment."""
+
+    __slots__ = ("at", "bodies", "bytes", "header", "kept", "settled", "snapshot")
+
+    def __init__(
+        self,
+        header: SessionHeader,
+        values: Mapping[str, Mapping[str, str]],
+        kept: Sequence[Kept],
+        bodies: Bodies,
+        *,
+        settled: bool,
+    ) -> None:
+        session_id = header.session_id
+        self.header = header
+        self.kept = kept
+        self.bodies = bodies
+        self.at = (header.epoch, header.version)
+        self.settled = settled
+        """Whether no run is under way, so that what is read depends on epoch and version alone."""
+        runs = Runs([one.run for one in kept], lambda place: kept[place].decode(session_id))
+        self.snapshot = Snapshot(header, values, runs)
+        self.bytes = (
+            _COPY_BYTES
+            + sum(one.bytes for one in kept)
+            + sum(_MESSAGE_BYTES + sys.getsizeof(body.to_json()) for body in bodies.values())
+            + sum(sys.getsizeof(text) for texts in values.values() for text in texts.values())
+        )
+        """About what it takes in memory, once all of it was looked at."""
+
+    def last_run(self, wanted: Callable[[Kept], bool]) -> RunOutput | None:
+        """The newest of the wanted runs; the others are not decoded."""
+        places = (place for place in reversed(range(len(self.kept))) if wanted(self.kept[place]))
+        place = next(places, None)
+        return None if place is None else self.snapshot.runs[place]
+
+
+@looks
+async def get_version(tx: Tx, session_id: str, user_id: str | None = None) -> tuple[int, int] | None:
+    """Epoch and version of a session; None when there is none for this caller."""
+    [found] = await tx.execute((_VERSION, of_session(session_id, user_id)))
+    return found[0] if found else None
+
+
+@reads
+async def copy_session(tx: Tx, session_id: str, user_id: str | None = None, known: Copy | None = None) -> Copy | None:
+    """A copy of a session; with a ``known`` one, what that has is not read again. None when there is none."""
+    p = of_session(session_id, user_id)
+    if known is None:
+        header, *found = await tx.execute(*_all(p))
+        return _whole(header[0], found) if header else None
+    header, *found = await tx.execute(*_since(p | {"since": known.header.version}))
+    if not header:
+        return None
+    if rows.header(header[0]).epoch != known.header.epoch:
+        header, *found = await tx.execute(*_all(p))
+        return _whole(header[0], found)
+    return _brought_up(known, header[0], found)
+
+
+def _all(p: Params) -> list[Statement]:
+    return [(HEADER_OF_MINE, p), (VALUES_OF_MINE, p), (_LEASES, p), *((sql, p) for sql in _content("1 = 1"))]
+
+
+def _since(p: Params) -> list[Statement]:
+    return [(HEADER_OF_MINE, p), (VALUES_OF_MINE, p), (_LEASES, p), *((sql, p) for sql in _content(_IS_NEW))]
+
+
+def _whole(header: Row, found: Sequence[Sequence[Row]]) -> Copy:
+    values, leases, runs, spoken, prompts = found
+    bodies = _bodies(prompts)
+    return Copy(rows.header(header), rows.values(values), _kept(runs, spoken, bodies), bodies, settled=not leases)
+
+
+def _brought_up(known: Copy, header: Row, found: Sequence[Sequence[Row]]) -> Copy:
+    values, leases, runs, spoken, prompts = found
+    bodies = {**known.bodies, **_bodies(prompts)} if prompts else known.bodies
+    kept = list(known.kept)
+    for new in _kept(runs, spoken, bodies):
+        place = bisect_left(kept, new.run_seq, key=_run_seq)
+        kept[place : place + (place < len(kept) and kept[place].run_seq == new.run_seq)] = [new]
+    return Copy(rows.header(header), rows.values(values), kept, bodies, settled=not leases)
+
+
+def _kept(runs: Sequence[Row], spoken: Iterable[Row], bodies: Bodies) -> list[Kept]:
+    said: dict[int, list[Row]] = {}
+    for run_seq, *message in spoken:
+        said.setdefault(run_seq, []).append(tuple(message))
+    return [Kept(row, said.get(row[0], ()), bodies) for row in runs]
+
+
+def _bodies(prompts: Iterable[Row]) -> dict[str, Message]:
+    return {digest: Message.stored(body, None, role) for digest, role, body in prompts}
+
+
+def _run_seq(kept: Kept) -> int:
+    return kept.run_seq
+
+
+# Measured with everything decoded, CPython 3.11: a message is an object and its text, a run a struct with its strings.
+_MESSAGE_BYTES: Final = 500
+_RUN_BYTES: Final = 1800
+_COPY_BYTES: Final = 2000
+
+_VERSION = f"select s.epoch, s.version from recollect_sessions s where s.session_id = :session_id and {MINE}"
+
+_LEASES = "select 1 from recollect_leases where session_id = :session_id limit 1"
+
+# Members' runs have leases, too. Both branches go along an index, whatever else the session holds.
+_IS_NEW: Final = """r.run_seq in (
+    select n.run_seq from recollect_runs n where n.session_id = :session_id and n.version > :since
+    union all select l.run_seq from recollect_leases l where l.session_id = :session_id
+)"""
+
+
+def _content(condition: str) -> tuple[str, str, str]:
+    """Runs, messages and system messages of the runs ``r`` that meet the condition."""
+    runs = f"recollect_runs r where r.session_id = :session_id and {condition} and {IS_MINE}"
+    return (
+        f"select {RUN} from {runs} order by r.run_seq",
+        f"""
+        select r.run_seq, r.idx, r.message_id, r.role, r.body from recollect_messages r
+        where r.session_id = :session_id and {condition} and {IS_MINE} order by r.run_seq, r.idx
+        """,
+        f"""
+        select p.digest, p.role, p.body from recollect_prompts p where p.session_id = :session_id
+        and p.digest in (select r.prompt from {runs})
+        """,
+    )

@@ -1,0 +1,508 @@
+"""Law 6: what a cache gives is what the database holds at that moment, whoever wrote it; its memory is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from recollect import Agent, AgentSession, EchoModel, Message, RunStatus, SessionCache, SqliteDb
+from recollect.cache import SHARED
+from recollect.errors import InvalidArgument, SessionNotFound
+from recollect.port import Tx, writes
+from recollect.session import Filter
+from recollect.store import OpenRun, Store
+
+
+class Times:
+    """A clock that can be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0
+
+    def now(self) -> int:
+        return time.time_ns() // 1000 + self.ahead
+
+
+@pytest.fixture
+def clock() -> Times:
+    return Times()
+
+
+@pytest.fixture
+def db(tmp_path: Path, clock: Times) -> Iterator[SqliteDb]:
+    with SqliteDb(tmp_path / "s.db", durability="normal", clock=clock) as made:
+        yield made
+
+
+@pytest.fixture
+def cache() -> SessionCache:
+    return SessionCache()
+
+
+def turn(db: Store, session_id: str = "s", text: str = "Hi", **begin: Any) -> OpenRun:
+    run = db.begin_run(session_id, [Message("user", text)], **begin)
+    db.finish_run(run, [Message("assistant", f"You said: {text}")])
+    return run
+
+
+def read(db: Store, session_id: str = "s", user_id: str | None = None) -> AgentSession:
+    session = db.get_session(session_id, user_id)
+    assert session is not None
+    return session
+
+
+def same(cached: Store, db: Store, session_id: str = "s") -> bool:
+    """Whether the cache says of a session what the database says."""
+    one, other = cached.get_session(session_id), db.get_session(session_id)
+    if one is None or other is None:
+        return one is other
+    return one.header == other.header and one.to_dict() == other.to_dict()
+
+
+def counts(cache: SessionCache) -> tuple[int, int, int, int]:
+    stats = cache.stats()
+    return stats.hits, stats.misses, stats.catch_ups, stats.reloads
+
+
+def statements(db: SqliteDb, read: Callable[[], object]) -> list[str]:
+    """The statements that SQLite runs for a read."""
+    seen: list[str] = []
+    for reader in db._readers:
+        reader.set_trace_callback(seen.append)
+    read()
+    for reader in db._readers:
+        reader.set_trace_callback(None)
+    return [sql for sql in seen if sql not in ("BEGIN", "COMMIT", "begin", "commit")]
+
+
+def test_an_unchanged_session_is_read_with_one_look_at_one_row(db: SqliteDb, cache: SessionCache) -> None:
+    turn(db)
+    cached = cache.over(db)
+    assert read(cached).get_messages() == read(db).get_messages()
+    [look] = statements(db, lambda: cached.get_session("s"))
+    assert "select s.epoch, s.version" in look
+    assert counts(cache) == (1, 1, 0, 0)
+
+
+def test_what_somebody_else_wrote_is_seen_at_once(db: SqliteDb, cache: SessionCache, tmp_path: Path) -> None:
+    cached = cache.over(db)
+    turn(cached)
+    read(cached)
+    with SqliteDb(tmp_path / "s.db") as other:
+        for write in (
+            lambda: turn(other),
+            lambda: other.set_session_name("s", "A name"),
+            lambda: other.update_values("s", "state", {"k": [1, 2]}),
+            lambda: other.update_values("s", "metadata", {"ticket": "T-42"}),
+            lambda: other.claim_session("s", "alice"),
+            lambda: other.delete_session("s"),
+            lambda: turn(other, text="Anew"),
+        ):
+            write()
+            assert same(cached, db)
+    assert [message.text for message in read(cached).get_messages()] == ["Anew", "You said: Anew"]
+
+
+def test_a_catch_up_reads_only_what_is_new(db: SqliteDb, cache: SessionCache) -> None:
+    for number in range(50):
+        turn(db, text=f"Number {number}", prompt=Message("system", "Be brief."))
+    cached = cache.over(db)
+    before = list(read(cached).runs)
+    turn(db, text="News", prompt=Message("system", "Be long."))
+    session = read(cached)
+    assert counts(cache) == (0, 1, 1, 0)
+    assert all(one is other for one, other in zip(before, session.runs, strict=False)), "what was decoded is kept"
+    assert [message.text for message in session.runs[50].messages] == ["Be long.", "News", "You said: News"]
+    assert same(cached, db)
+
+
+def test_a_session_deleted_and_made_anew_under_its_id_is_another_one(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    turn(db, text="Old secret")
+    version = read(cached).version
+    db.delete_session("s")
+    turn(db, text="New")
+    assert read(db).version == version, "the number alone would not tell"
+    assert "Old secret" not in str(read(cached).to_dict())
+    assert counts(cache) == (0, 1, 0, 1)
+
+
+def test_an_attempt_that_was_replaced_is_gone_from_the_copy(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    failed = db.begin_run("s", [Message("user", "First try")], run_id="r")
+    db.finish_run(failed, status=RunStatus.error, error="no answer")
+    read(cached)
+    again = db.begin_run("s", [Message("user", "Second try")], run_id="r", again=True)
+    db.finish_run(again, [Message("assistant", "There")])
+    assert same(cached, db)
+    assert [run.attempt for run in read(cached).runs] == [2]
+
+
+@pytest.mark.parametrize("member", [False, True])
+def test_a_run_that_is_interrupted_without_a_word_is_seen_to_be(
+    db: SqliteDb, cache: SessionCache, clock: Times, *, member: bool
+) -> None:
+    cached = cache.over(db)
+    turn(db)
+    held = db.begin_run("s", [Message("user", "Think")], parent_run_id="p" if member else None)
+    assert read(cached).runs[-1].status is RunStatus.running
+    version = read(cached).version
+    clock.ahead += 60_000_000
+    assert read(cached).runs[-1].status is RunStatus.interrupted
+    assert read(cached).version == version, "nobody has written that down yet"
+    assert same(cached, db)
+    turn(db)
+    assert same(cached, db)
+    assert read(cached).runs[1].status is RunStatus.interrupted
+    hits = cache.stats().hits
+    read(cached)
+    assert cache.stats().hits == hits + 1, "nothing is under way any more"
+    del held
+
+
+def test_a_part_is_taken_from_the_copy_or_read_as_a_part(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    for number in range(10):
+        last = turn(db, text=f"Number {number}")
+    some = Filter.checked(last_n_runs=2)
+    for whole in (False, True):
+        if whole:
+            read(cached)
+        assert cached.get_messages("s", some) == db.get_messages("s", some)
+        assert cached.get_run(last.run_id, "s") == db.get_run(last.run_id, "s")
+        assert cached.get_run("unknown", "s") is None
+        assert cached.get_last_run("s") == db.get_last_run("s")
+        assert cache.stats().sessions == int(whole), "three runs of ten thousand must not read ten thousand"
+    with pytest.raises(InvalidArgument):
+        cached.get_run("", "s")
+    db.delete_session("s")
+    for gone in (lambda: cached.get_messages("s", some), lambda: cached.get_last_run("s")):
+        with pytest.raises(SessionNotFound):
+            gone()
+
+
+def test_another_user_sees_nothing_of_a_copy(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    turn(db, user_id="alice")
+    read(cached, user_id="alice")
+    for user_id in ("bob", "Alice"):
+        assert cached.get_session("s", user_id) is None
+        assert cached.get_run("r", "s", user_id) is None
+        with pytest.raises(SessionNotFound):
+            cached.get_messages("s", user_id=user_id)
+    assert cache.stats().sessions == 1, "and cannot take it away"
+    read(cached, user_id="alice")
+    assert cache.stats().hits == 1
+    turn(db, "unowned")
+    read(cached, "unowned")
+    assert cached.get_session("unowned", "alice") is None
+
+
+def test_what_is_no_id_is_refused_as_without_a_cache(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    for wrong in ("", "a\x00b", "x" * 256, 7, None, ["s"]):
+        with pytest.raises(InvalidArgument):
+            cached.get_session(wrong)  # type: ignore[arg-type]
+    assert cached.get_session("nowhere") is None
+    assert cache.stats().sessions == 0
+
+
+def test_a_deleted_session_leaves_the_cache(db: SqliteDb, cache: SessionCache, tmp_path: Path) -> None:
+    cached = cache.over(db)
+    for number, user_id in enumerate(["alice", "alice", "bob", None]):
+        turn(db, f"s{number}", user_id=user_id)
+        read(cached, f"s{number}")
+    cached.delete_user("alice")
+    assert cache.stats().sessions == 2
+    cached.delete_session("s2")
+    assert cache.stats().sessions == 1
+    with SqliteDb(tmp_path / "s.db") as other:
+        other.delete_session("s3")
+    assert cached.get_session("s3") is None
+    assert (cache.stats().sessions, cache.stats().bytes) == (0, 0)
+
+
+def test_memory_is_bounded_and_the_least_recently_read_goes_first(db: SqliteDb) -> None:
+    for name in "abc":
+        turn(db, name, text="x" * 20_000)
+    size = _size_of(db, "a")
+    cache = SessionCache(max_bytes=int(size * 2.5))
+    cached = cache.over(db)
+    for name in "abac":
+        read(cached, name)
+        assert cache.stats().bytes <= cache.max_bytes
+    assert (cache.stats().sessions, cache.stats().evictions) == (2, 1)
+    misses = cache.stats().misses
+    read(cached, "a")
+    assert cache.stats().misses == misses
+    read(cached, "b")
+    assert cache.stats().misses == misses + 1
+
+
+def _size_of(db: SqliteDb, session_id: str) -> int:
+    cache = SessionCache()
+    read(cache.over(db), session_id)
+    return cache.stats().bytes
+
+
+def test_a_session_larger_than_the_cache_is_read_and_not_kept(db: SqliteDb) -> None:
+    turn(db, text="x" * 100_000)
+    turn(db, "small")
+    cache = SessionCache(max_bytes=50_000)
+    cached = cache.over(db)
+    read(cached, "small")
+    assert same(cached, db)
+    assert (cache.stats().sessions, cache.stats().evictions) == (1, 0)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_sessions_are_counted_where_that_is_asked_for(db: SqliteDb, limit: int) -> None:
+    cache = SessionCache(max_sessions=limit)
+    cached = cache.over(db)
+    for name in "abcde":
+        turn(db, name)
+        assert same(cached, db, name)
+    assert cache.stats().sessions == limit
+
+
+@pytest.mark.parametrize("wrong", [{"max_bytes": -1}, {"max_bytes": 1.5}, {"max_sessions": -1}, {"max_bytes": "1"}])
+def test_limits_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        SessionCache(**wrong)
+
+
+def test_the_bytes_told_are_about_those_that_are_held(db: SqliteDb) -> None:
+    for number in range(300):
+        run = db.begin_run("s", [Message("user", f"{number} " * 20)], prompt=Message("system", "Be brief."))
+        db.finish_run(run, [Message("assistant", "é" * 300)])
+    cache = SessionCache()
+    cached = cache.over(db)
+    read(db)  # whatever is made once
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for run in read(cached).runs:
+            assert run.content
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held <= cache.stats().bytes <= 2 * held
+
+
+def test_a_cache_is_shared_by_agents_threads_and_loops(db: SqliteDb, cache: SessionCache) -> None:
+    agents = [Agent(EchoModel(), db=db, id=f"a{number}", session_id="s", cache_session=cache) for number in range(3)]
+    agents[0].run("Hi")
+    wrong: list[object] = []
+
+    def work(agent: Agent) -> None:
+        for number in range(20):
+            run = agent.run(f"{agent.id} {number}")
+            session = agent.get_session()
+            if session is None or session.get_run(run.run_id) != run:
+                wrong.append(run)
+
+    async def awork(agent: Agent) -> None:
+        for number in range(20):
+            run = await agent.arun(f"{agent.id} {number} async")
+            session = await agent.aget_session()
+            if session is None or session.get_run(run.run_id) != run:
+                wrong.append(run)
+
+    threads = [threading.Thread(target=work, args=[agent]) for agent in agents]
+    threads += [threading.Thread(target=lambda agent=agent: asyncio.run(awork(agent))) for agent in agents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(read(cache.over(db)).runs) == 121
+    assert same(cache.over(db), db)
+    assert cache.stats().sessions == 1
+
+
+def test_true_means_one_cache_for_all_agents_of_the_process(db: SqliteDb) -> None:
+    before = SHARED.stats()
+    one = Agent(EchoModel(), db=db, cache_session=True)
+    chat = one.conversation("s")
+    chat.run("Hi")
+    chat.get_session()
+    one.replace(name="Other").get_session("s")
+    after = SHARED.stats()
+    assert (after.hits, after.misses) == (before.hits + 1, before.misses + 1)
+    with pytest.raises(InvalidArgument, match="cache_session"):
+        Agent(EchoModel(), db=db, cache_session="yes")  # type: ignore[arg-type]
+
+
+def test_two_databases_do_not_share_their_sessions(db: SqliteDb, cache: SessionCache) -> None:
+    with SqliteDb() as other:
+        turn(db, text="Here")
+        turn(other, text="There")
+        for _ in range(2):
+            assert same(cache.over(db), db)
+            assert same(cache.over(other), other)
+        assert cache.stats().sessions == 2
+    del other
+    gc.collect()
+    assert cache.stats().sessions == 1, "copies go with the database they are of"
+
+
+def test_what_one_reader_changes_no_other_one_sees(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": '{"at": {"x": [1]}}'}}
+    run = db.begin_run(
+        "s",
+        [Message("user", [{"type": "text", "text": "Hi"}], extra={"nested": [{"a": 1}]})],
+        prompt=Message("system", "Be brief."),
+        metadata={"deep": {"list": [1, {"x": 2}]}},
+        state={"deep": {"list": [1]}},
+    )
+    db.append_messages(run, [Message("assistant", None, tool_calls=[call]), Message("tool", "seen", tool_call_id="c")])
+    db.finish_run(run, [Message("assistant", "Done")])
+    db.update_values("s", "metadata", {"deep": {"list": [1, {"x": 2}]}})
+    wanted = read(db).to_dict()
+    for _ in range(2):
+        session = read(cached)
+        changed = _mutate_all(session, set())
+        assert changed > 20, "this test would be no test"
+        session.name = "Mine"
+        session.session_state["new"] = 1
+        session.upsert_run(msgspec.structs.replace(session.runs[0], run_id="mine"))
+        session.metadata = {}
+        assert read(cached).to_dict() == wanted
+        assert counts(cache)[1:] == (1, 0, 0)
+
+
+def _mutate_all(value: Any, seen: set[int], depth: int = 0) -> int:
+    """Change everything that can be reached from a value by public names; count what could be tried."""
+    if id(value) in seen or depth > 8 or isinstance(value, type):
+        return 0
+    seen.add(id(value))
+    found = 0
+    if isinstance(value, dict):
+        found += sum(_mutate_all(one, seen, depth + 1) for one in list(value.values()))
+        value.clear()
+        value["changed"] = True
+        return found + 1
+    if isinstance(value, list):
+        found += sum(_mutate_all(one, seen, depth + 1) for one in list(value))
+        value[:] = ["changed"]
+        return found + 1
+    if isinstance(value, str | bytes | int | float | None):
+        return 0
+    if not type(value).__module__.startswith("recollect"):
+        return sum(_mutate_all(one, seen, depth + 1) for one in value) if isinstance(value, tuple) else 0
+    for name in [name for name in dir(value) if not name.startswith("_")]:
+        part = getattr(value, name)
+        if callable(part) and name in _GIVES:
+            part = part()
+        found += 0 if callable(part) else _mutate_all(part, seen, depth + 1)
+        if depth:
+            with pytest.raises((AttributeError, TypeError)):
+                setattr(value, name, "changed")
+            found += 1
+    for part in value if hasattr(type(value), "__iter__") else ():
+        found += _mutate_all(part, seen, depth + 1)
+    return found
+
+
+_GIVES = ("get_messages", "get_chat_history", "get_tool_calls", "to_dict", "get_session_summary")
+
+
+ANOTHER_PROCESS = """
+import sys
+from recollect import Message, SqliteDb
+with SqliteDb(sys.argv[1], durability="normal") as db:
+    for line in sys.stdin:
+        if line.strip() == "delete":
+            db.delete_session("s")
+        run = db.begin_run("s", [Message("user", line.strip())])
+        db.finish_run(run, [Message("assistant", "ok")])
+        print(run.run_id, flush=True)
+"""
+
+
+def test_what_another_process_wrote_is_seen_as_soon_as_it_says_so(
+    db: SqliteDb, cache: SessionCache, tmp_path: Path
+) -> None:
+    cached = cache.over(db)
+    with subprocess.Popen(
+        [sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path / "s.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        for number in range(60):
+            other.stdin.write("delete\n" if number % 20 == 19 else f"Number {number}\n")
+            other.stdin.flush()
+            run_id = other.stdout.readline().strip()
+            session = read(cached)
+            assert session.runs[-1].run_id == run_id
+            begun = 1 + number if number < 19 else 1 + (number - 19) % 20
+            assert len(session.runs) == session.header.run_count == begun
+        other.stdin.close()
+    stats = cache.stats()
+    assert stats.catch_ups > 50
+    assert stats.reloads == 3
+
+
+def test_a_child_process_has_a_cache_of_its_own(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    turn(db)
+    read(cached)
+    child = os.fork()
+    if child == 0:
+        fine = False
+        try:
+            turn(db, text="From the child")
+            fine = same(cached, db) and cache.stats().catch_ups == 1
+        finally:
+            os._exit(0 if fine else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert same(cached, db)
+    assert cache.stats().catch_ups == 1
+
+
+def test_nothing_is_lost_of_a_database_that_was_rewritten_by_hand(db: SqliteDb, cache: SessionCache) -> None:
+    """Whoever replaces a body draws a new epoch; then all is read anew."""
+    cached = cache.over(db)
+    turn(db)
+    read(cached)
+
+    @writes
+    async def rewrite(tx: Tx) -> None:
+        await tx.execute(
+            ("update recollect_messages set body = replace(body, 'Hi', 'Hello')", {}),
+            ("update recollect_sessions set epoch = 7", {}),
+        )
+
+    db.transact(rewrite)
+    assert read(cached).runs[0].input == "Hello"
+    assert cache.stats().reloads == 1
+
+
+def test_what_it_does_is_told(db: SqliteDb, cache: SessionCache) -> None:
+    turn(db)
+    cached = cache.over(db)
+    read(cached)
+    assert "1 sessions" in repr(cache)
+    assert "s.db" in repr(cached)
+    assert cached.home is db
+    assert cache.over(cached).home is db
+    cache.clear()
+    assert (cache.stats().sessions, cache.stats().bytes) == (0, 0)
+    assert same(cached, db)
