@@ -10,6 +10,7 @@ import re
 import sys
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Literal, NoReturn, Self, TextIO, TypedDict, Unpack, overload
 
 import msgspec
@@ -307,6 +308,86 @@ class Agent(Runtime):
         events = self._events(input, LOOPS, stream=stream or stream_events, **options)
         return AsyncRunStream(events, every=stream_events) if stream or stream_events else drain(events)
 
+    @overload
+    def continue_run(
+        self,
+        run_id: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+    ) -> RunOutput: ...
+    @overload
+    def continue_run(
+        self,
+        run_id: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        stream: bool = False,
+        stream_events: bool = False,
+    ) -> RunOutput | RunStream: ...
+    def continue_run(
+        self,
+        run_id: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        stream: bool = False,
+        stream_events: bool = False,
+    ) -> RunOutput | RunStream:
+        """Take up a run that failed, was cancelled or was interrupted, after the last thing that was stored of it.
+
+        What was said and the results of tools stay; calls without a result are made again, except those of tools that
+        are not ``repeatable``. An answer that was broken off is given anew. A run that was completed is returned as it
+        is stored. Any agent may continue a run; it does so with its own model and tools.
+
+        Raises:
+            UserRequired: the session belongs to a user and none was named.
+            SessionNotFound: there is no such session for this caller.
+            RunNotFound: it has no such run.
+            RunInProgress: the run is under way.
+            RunFailed: it failed again, as in `run`.
+        """
+        events = self._continued(
+            run_id, THREADS, stream=stream or stream_events, session_id=session_id, user_id=user_id
+        )
+        return RunStream(events, every=stream_events) if stream or stream_events else drive(drain(events))
+
+    @overload
+    def acontinue_run(
+        self,
+        run_id: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+    ) -> Coroutine[Any, Any, RunOutput]: ...
+    @overload
+    def acontinue_run(
+        self,
+        run_id: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        stream: bool = False,
+        stream_events: bool = False,
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream: ...
+    def acontinue_run(
+        self,
+        run_id: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        stream: bool = False,
+        stream_events: bool = False,
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream:
+        """As `continue_run`: to be awaited, or with ``stream=True`` to be iterated over with ``async for``."""
+        events = self._continued(run_id, LOOPS, stream=stream or stream_events, session_id=session_id, user_id=user_id)
+        return AsyncRunStream(events, every=stream_events) if stream or stream_events else drain(events)
+
     def print_response(
         self, input: Input, *, stream: bool = True, file: TextIO | None = None, **options: Unpack[RunOptions]
     ) -> None:
@@ -352,8 +433,8 @@ class Agent(Runtime):
         if metadata is not None:
             checks.json_object("metadata", metadata)
             attached.update(metadata)
-        plan = Plan(
-            model=self.model,
+        plan = self._plan(
+            access,
             session_id=session,
             run_id=run,
             input=input_messages(input, images, files),
@@ -361,26 +442,51 @@ class Agent(Runtime):
             agent_id=self.id,
             agent_name=self.name,
             prompt=await self._prompt(access, session, user, run, attached),
+            state=dict(session_state or {}),
+            with_state=self._with_state or session_state is not None,
+            others=self.concurrent_runs,
+            patience=self.queue_timeout,
+            metadata=attached,
+            stream=stream,
+        )
+        async with aclosing(run_events(plan, access)) as events:
+            async for event in events:
+                yield event
+
+    async def _continued(
+        self, run_id: str, world: World, *, stream: bool, session_id: str | None, user_id: str | None
+    ) -> Events:
+        access = Access(self.store, world)
+        user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
+        run = checks.identifier("run_id", run_id)
+        plan = self._plan(
+            access,
+            session_id=self._session_of(session_id, user, run),
+            run_id=run,
+            input=(),
+            user_id=user,
+            with_state=self._with_state,
+            continues=True,
+            stream=stream,
+        )
+        async with aclosing(run_events(plan, access)) as events:
+            async for event in events:
+                yield event
+
+    def _plan(self, access: Access, *, session_id: str, **particular: Any) -> Plan:
+        """A plan with what is the same for all runs of this agent."""
+        return Plan(
+            model=self.model,
+            session_id=session_id,
             tools=self._toolbox,
             answer=self.output_schema,
             history=self._limits,
             max_steps=self.max_steps,
-            state=dict(session_state or {}),
             state_defaults={key: checks.decode(text) for key, text in self._state_texts.items()},
-            with_state=self._with_state or session_state is not None,
             with_summary=self.add_session_summary_to_context,
-            others=self.concurrent_runs,
-            patience=self.queue_timeout,
-            follow_up=self._follow_up(access, session),
-            metadata=attached,
-            stream=stream,
+            follow_up=self._follow_up(access, session_id),
+            **particular,
         )
-        events = run_events(plan, access)
-        try:
-            async for event in events:
-                yield event
-        finally:
-            await events.aclose()
 
     def _follow_up(self, access: Access, session_id: str) -> FollowUp | None:
         """What comes after a completed run: names and summaries, now or in the background."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Unpack
 from recollect import checks, scribe
 from recollect.background import BACKGROUND
 from recollect.errors import InvalidArgument, SessionIdMissing, SessionNotFound
+from recollect.heartbeat import HEARTBEAT
 from recollect.message import Message
 from recollect.naming import title_from_first_message
 from recollect.port import Access
@@ -27,7 +28,7 @@ from recollect.session import (
     SessionSummary,
     TeamSession,
 )
-from recollect.store import changes, lists, sessions, summaries
+from recollect.store import changes, continued, lists, sessions, summaries
 from recollect.store.lists import SessionFilters
 
 
@@ -158,6 +159,26 @@ async def get_run_output(
         sessions.get_run, run_id, at.session_id(session_id, "get_run_output"), at.user_id(user_id)
     )
     return run
+
+
+async def cancel_run(at: Call, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> bool:
+    """Ask for a run to be ended, in whatever process it is; False where it is not under way.
+
+    What was said until then is stored with status ``cancelled``, no further tool is called, and whoever waits for the
+    run gets it as it was stored, after ``RunCancelled``. In this process that happens at once, in another one within
+    ten seconds, with its next sign of life. A plain call that waits for a model is not woken: the run ends in the
+    database, and the call returns when the model has answered.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+        RunNotFound: it has no such run.
+    """
+    session_id = at.session_id(session_id, "cancel_run")
+    token = await at.do(continued.request_cancel, run_id, session_id, at.user_id(user_id))
+    if token is None:
+        return False
+    await at.access.world.call(HEARTBEAT.stop, at.access.db.home, token)
+    return True
 
 
 async def get_last_run_output(

@@ -25,12 +25,12 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from recollect.errors import DatabaseBusy
-from recollect.port import Database, Operation, World, drive
+from recollect.port import Database, Operation, Stop, Stopped, World, drive
 
 if TYPE_CHECKING:
     import asyncio
@@ -137,6 +137,13 @@ class Threads:
         finally:
             _close(items)
 
+    async def until(self, stop: Stop, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        async with aclosing(items):
+            async for item in items:
+                yield item
+                if stop.requested:
+                    raise Stopped
+
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         return function(*args, **kwargs)
 
@@ -232,6 +239,21 @@ class Loops:
             if isinstance(closing, Awaitable):
                 await closing
 
+    async def until(self, stop: Stop, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        ear = _Ear()
+        stop.hear = ear.hear
+        try:
+            async with aclosing(items):
+                while not stop.requested:
+                    try:
+                        item = await ear.listening(anext(items))
+                    except StopAsyncIteration:
+                        return
+                    yield item
+                raise Stopped
+        finally:
+            stop.hear = None
+
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         import inspect
 
@@ -263,6 +285,45 @@ class Loops:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Ear:
+    """Cancels the task that waits for the next item, and nothing else, when somebody asks for the end."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._woken = False
+
+    def hear(self) -> None:
+        """Called in any thread."""
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._task is not None:
+            self._woken = True
+            self._task.cancel()
+
+    async def listening(self, item: Awaitable[T]) -> T:
+        """Wait for an item.
+
+        Raises:
+            Stopped: somebody asked for the end meanwhile.
+        """
+        import asyncio
+
+        task = self._task = asyncio.current_task()
+        try:
+            return await item
+        except asyncio.CancelledError:
+            if self._woken and task is not None and task.uncancel() == 0:
+                raise Stopped from None
+            raise
+        finally:
+            self._task = None
 
 
 def _in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:

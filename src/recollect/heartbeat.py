@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from recollect.errors import RecollectError
 from recollect.faces import let_go_at_fork
+from recollect.port import Stop
 
 log = logging.getLogger("recollect")
 
@@ -22,14 +23,16 @@ BEAT: Final = 10.0
 
 
 class Held(Protocol):
-    """A run under way, and the token of its lease."""
+    """A run under way, the token of its lease, and where its end is asked for."""
 
     @property
     def token(self) -> int: ...
+    @property
+    def stop(self) -> Stop: ...
 
 
-Renew = Callable[[Any, list[int]], None]
-"""How the leases with these tokens are renewed in a database."""
+Renew = Callable[[Any, list[int]], list[int]]
+"""How the leases with these tokens are renewed in a database; gives the tokens of runs that somebody wants to end."""
 
 
 class Heartbeat:
@@ -53,6 +56,14 @@ class Heartbeat:
             known[1].add(run)
             if not self._beating:
                 self._start()
+
+    def stop(self, database: object, token: int) -> None:
+        """Ask for the end of a run, if it is one of this process."""
+        with self._changed:
+            _, runs = self._runs.get(database, (None, ()))
+            asked = [run.stop for run in runs if run.token == token]
+        for stop in asked:
+            stop.ask()
 
     def forget(self, database: object) -> None:
         """Give no more signs in a database that is closed."""
@@ -88,19 +99,23 @@ class Heartbeat:
                     self._beating = False
                     return
             while held:
-                _sign(*held.pop())
+                renew, database, tokens = held.pop()
+                for token in _sign(renew, database, tokens):
+                    self.stop(database, token)
+                del database
 
     def _known(self) -> list[tuple[Any, tuple[Renew, weakref.WeakSet[Held]]]]:
         return list(self._runs.items())
 
 
-def _sign(renew: Renew, database: object, tokens: list[int]) -> None:
+def _sign(renew: Renew, database: object, tokens: list[int]) -> list[int]:
     try:
-        renew(database, tokens)
+        return renew(database, tokens)
     except RecollectError as error:
         log.warning("%d leases in %r were not renewed: %s", len(tokens), database, error)
     except Exception:
         log.exception("leases in %r were not renewed", database)
+    return []
 
 
 HEARTBEAT: Final = Heartbeat()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -27,9 +29,9 @@ from recollect.errors import (
     SessionBusy,
     StepLimit,
 )
-from recollect.history import HistoryLimits
+from recollect.history import UNKNOWN_OUTCOME, HistoryLimits
 from recollect.message import Message, ToolCall, Usage
-from recollect.port import Access, Model, ModelRequest, Reply
+from recollect.port import Access, Model, ModelRequest, Reply, Stopped, drive
 from recollect.run import (
     RunEvent,
     RunMetrics,
@@ -39,9 +41,11 @@ from recollect.run import (
     TeamRunOutput,
     ToolExecution,
     execution,
+    input_messages,
 )
 from recollect.session import SessionSummary
 from recollect.store import keep_alive
+from recollect.store.continued import continue_run
 from recollect.store.sessions import get_run
 from recollect.store.turns import (
     Commit,
@@ -60,6 +64,9 @@ from recollect.tools import RunContext, Tool, ToolResult, schema_of
 log = logging.getLogger("recollect")
 
 Events = AsyncGenerator[RunOutputEvent, None]
+PlacedCall = tuple[int, ToolCall]
+"""A tool call, and the place in the run that is reserved for its result."""
+
 Others = Literal["allow", "queue", "refuse"]
 FollowUp = Callable[[Commit], Awaitable[None]]
 
@@ -99,6 +106,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do while another run is under way in the session."""
     patience: float = 60.0
     """Seconds to wait for the runs before this one, when they are queued."""
+    continues: bool = False
+    """Whether the run was begun before, and is taken up where it stopped: then the rest of what is asked is its own."""
     follow_up: FollowUp | None = None
     """What is done when the run is completed and stored, before that is told."""
     metadata: Mapping[str, Any] = {}
@@ -115,7 +124,7 @@ async def run_events(plan: Plan, access: Access) -> Events:
         RecollectError: the run could not begin, or not be stored.
     """
     _check_tools(plan, access)
-    turn = await _begin_or_know(plan, access)
+    turn = await (_continue_or_know(plan, access) if plan.continues else _begin_or_know(plan, access))
     if isinstance(turn, RunOutput):
         for event in _stored(turn):
             yield event
@@ -127,7 +136,13 @@ async def run_events(plan: Plan, access: Access) -> Events:
         async with aclosing(_steps(turn)) as events:
             async for event in events:
                 yield event
+    except Stopped:
+        yield turn.event(RunEvent.run_cancelled, run=await turn.stopped())
+        return
     except RecollectError as error:
+        if isinstance(error, RunLost) and turn.is_stopped:
+            yield turn.event(RunEvent.run_cancelled, run=await turn.stopped())
+            return
         run = await turn.fail(error)
         yield turn.event(RunEvent.run_error, run=run, error=str(error))
         raise
@@ -168,8 +183,7 @@ async def _begin_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
             return await _begin(plan, access, again=True)
         except RunConflict:
             pass  # somebody else was faster, or the process that was thought lost lives
-    msg = f"run {plan.run_id!r} of session {plan.session_id!r} is under way; wait for it, or give another run_id"
-    raise RunInProgress(msg)
+    raise _in_progress(plan)
 
 
 async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
@@ -205,6 +219,61 @@ async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
     return Turn(plan, access, opened, began)
 
 
+async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
+    """Take the run up where it stopped; or give it, where it was completed.
+
+    Raises:
+        RunInProgress: it is under way.
+        NotFound: it is not there for this caller.
+    """
+    began = time.perf_counter()
+    token = new_token()
+    try:
+        found = await access.do(
+            continue_run,
+            plan.run_id,
+            plan.session_id,
+            plan.user_id,
+            model=plan.model.id,
+            history=plan.history,
+            with_state=plan.with_state,
+            with_summary=plan.with_summary,
+            token=token,
+        )
+    except RunConflict:
+        run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
+        if run is not None and run.status is RunStatus.completed:
+            return run
+        raise _in_progress(plan) from None
+    except access.world.interrupts:
+        await _cancel_unknown(plan, access, token)
+        raise
+    keep_alive(access.db, found.open)
+    turn = Turn(_as_begun(plan, found.run), access, found.open, began)
+    turn.take_up(found.said)
+    return turn
+
+
+def _as_begun(plan: Plan, run: RunOutput) -> Plan:
+    """What the run was begun with; model, tools and limits are those of the one who continues it."""
+    return msgspec.structs.replace(
+        plan,
+        input=input_messages(run.said, run.input_count),
+        agent_id=run.agent_id,
+        agent_name=run.agent_name,
+        team_id=run.team_id,
+        parent_run_id=run.parent_run_id,
+        prompt=run.prompt,
+        metadata=run.metadata,
+    )
+
+
+def _in_progress(plan: Plan) -> RunInProgress:
+    return RunInProgress(
+        f"run {plan.run_id!r} of session {plan.session_id!r} is under way; wait for it, or give another run_id"
+    )
+
+
 async def _cancel_unknown(plan: Plan, access: Access, token: int) -> None:
     """Settle a run whose begin was interrupted, if it was committed after all."""
     run = await access.do(get_run, plan.run_id, plan.session_id)
@@ -232,6 +301,9 @@ def _stored(run: RunOutput) -> Iterator[RunOutputEvent]:
 
 
 async def _steps(turn: Turn) -> Events:
+    async with aclosing(_tools(turn, turn.left_open)) as called:
+        async for event in called:
+            yield event
     for _ in range(turn.plan.max_steps):
         async with aclosing(turn.ask()) as pieces:
             async for piece in pieces:
@@ -241,13 +313,21 @@ async def _steps(turn: Turn) -> Events:
             await turn.complete(reply)
             return
         await turn.append(reply)
-        for call in reply.tool_calls:
-            yield turn.event(RunEvent.tool_call_started, tool=execution(call.id, call.name, call.arguments, None))
-        async with aclosing(turn.call_tools(reply.tool_calls)) as results:
-            async for done in results:
-                yield turn.event(RunEvent.tool_call_completed, tool=done)
+        async with aclosing(_tools(turn, turn.reserve(reply.tool_calls))) as called:
+            async for event in called:
+                yield event
     msg = f"the model went on calling tools after max_steps={turn.plan.max_steps} answers; raise it or mend the tools"
     raise StepLimit(msg)
+
+
+async def _tools(turn: Turn, calls: Sequence[PlacedCall]) -> Events:
+    if not calls:
+        return
+    for _, call in calls:
+        yield turn.event(RunEvent.tool_call_started, tool=execution(call.id, call.name, call.arguments, None))
+    async with aclosing(turn.call_tools(calls)) as results:
+        async for done in results:
+            yield turn.event(RunEvent.tool_call_completed, tool=done)
 
 
 class Turn:
@@ -259,16 +339,21 @@ class Turn:
         """The run as it was stored in the end."""
         self.commit: Commit | None = None
         """What that left."""
+        self.left_open: list[PlacedCall] = []
+        """Tool calls of a run taken up again that have no result yet."""
         self._access = access
         self._began = began
         self._said: dict[int, Message] = dict(enumerate(plan.input))
         self._place = len(plan.input)
         self._pieces: list[str] = []
         self._reply: Reply | None = None
-        self._usage = Usage()
-        self._steps = 0
-        self._first_token: float | None = None
+        self._usage = Usage(**{name: getattr(opened.took, name) for name in Usage.__struct_fields__})
+        self._steps = opened.took.steps
+        self._first_token: float | None = opened.took.time_to_first_token
         self._adopt(opened)
+        if not access.world.waits:
+            # Nothing wakes a thread that waits for a model; so whoever asks for the end stores it.
+            opened.stop.hear = partial(_cancel_there, weakref.ref(self))
         self._context = RunContext(
             run_id=plan.run_id,
             session_id=plan.session_id,
@@ -277,6 +362,28 @@ class Turn:
             session_state=self._state.live,
             metadata=dict(plan.metadata),
         )
+
+    def take_up(self, said: Sequence[tuple[int, Message]]) -> None:
+        """Go on after what was said before the run stopped."""
+        self._said = dict(said)
+        if not said:
+            return
+        place, last = next(((at, one) for at, one in reversed(said) if one.role != "tool"), said[-1])
+        reserved = [(place + 1 + number, call) for number, call in enumerate(last.tool_calls)]
+        self._place = max(place, said[-1][0]) + 1
+        self._place = max(self._place, place + 1 + len(reserved))
+        answered = {one.tool_call_id for _, one in said if one.role == "tool"}
+        self.left_open = [(at, call) for at, call in reserved if call.id not in answered]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody asked for the end."""
+        return self._opened.stop.requested
+
+    async def stopped(self) -> RunOutput | None:
+        """The run as it was stored when somebody asked for its end."""
+        await self.cancel()
+        return self.output or await self._access.do(get_run, self.plan.run_id, self.plan.session_id)
 
     def _adopt(self, opened: OpenRun) -> None:
         self._opened = opened
@@ -292,6 +399,8 @@ class Turn:
         until = time.monotonic() + plan.patience
         waited = False
         while await do(count_ahead, self._opened):
+            if self.is_stopped:
+                raise Stopped
             if time.monotonic() > until:
                 raise SessionBusy(
                     f"the runs before this one in session {plan.session_id!r} did not end in {plan.patience:g} s"
@@ -337,7 +446,8 @@ class Turn:
             stream=plan.stream,
         )
         self._steps += 1
-        async with aclosing(answers(plan.model, request, self._access.world)) as said:
+        world = self._access.world
+        async with aclosing(world.until(self._opened.stop, answers(plan.model, request, world))) as said:
             async for item in said:
                 self._first_token = self._first_token or time.perf_counter() - self._began
                 if isinstance(item, Reply):
@@ -366,12 +476,17 @@ class Turn:
         await self._commit(self._place, messages)
         self._place += len(messages)
 
-    async def call_tools(self, calls: tuple[ToolCall, ...]) -> AsyncGenerator[ToolExecution, None]:
-        """Call tools at the same time; commit each result as it arrives, at the place reserved for it."""
+    def reserve(self, calls: Sequence[ToolCall]) -> list[PlacedCall]:
+        """A place for the result of each call, in the order of the calls."""
         first = self._place
         self._place += len(calls)
-        running = [self._call(first + number, call) for number, call in enumerate(calls)]
-        async with aclosing(self._access.world.merge(running)) as arrivals:
+        return list(enumerate(calls, first))
+
+    async def call_tools(self, calls: Sequence[PlacedCall]) -> AsyncGenerator[ToolExecution, None]:
+        """Call tools at the same time; commit each result as it arrives, at the place reserved for it."""
+        world = self._access.world
+        running = [self._call(place, call) for place, call in calls]
+        async with aclosing(world.until(self._opened.stop, world.merge(running))) as arrivals:
             async for place, call, result in arrivals:
                 message = _tool_message(call, result)
                 await self._commit(place, (message,))
@@ -412,6 +527,8 @@ class Turn:
         if tool is None:
             known = ", ".join(self.plan.tools) or "none"
             yield place, call, ToolResult(f"there is no tool {call.name!r}; there are: {known}", error=True)
+        elif (place, call) in self.left_open and not tool.repeatable:
+            yield place, call, ToolResult(UNKNOWN_OUTCOME, error=True)
         else:
             yield place, call, await tool.call(self._access.world, call.arguments, self._context)
 
@@ -442,7 +559,8 @@ class Turn:
         self._state.stored()
 
     def _unfinished(self, reason: str) -> tuple[Message, ...]:
-        said = checks.clean_text("".join(self._pieces))[0]
+        whole = self._reply.message.text if self._reply is not None else ""
+        said = checks.clean_text("".join(self._pieces) or whole)[0]
         return (Message("assistant", said, finish_reason=reason),) if said else ()
 
     def _metrics(self) -> RunMetrics:
@@ -488,6 +606,12 @@ class Turn:
         if plan.answer is None or status is not RunStatus.completed:
             return run
         return msgspec.structs.replace(run, parsed=parse_answer(plan.answer, run.content))
+
+
+def _cancel_there(turn: weakref.ref[Turn]) -> None:
+    known = turn()
+    if known is not None:
+        drive(known.cancel())
 
 
 class _State:

@@ -109,6 +109,28 @@ def mode_of(operation: Callable[..., Any]) -> Mode:
     return mode
 
 
+class Stop:
+    """Somebody's wish that a run ends: said from any thread, heard by whoever works on the run."""
+
+    __slots__ = ("hear", "requested")
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.hear: Callable[[], None] | None = None
+        """What wakes the one who works on the run; called in the thread of the one who asks."""
+
+    def ask(self) -> None:
+        """Ask for the end; asking again changes nothing."""
+        if not self.requested:
+            self.requested = True
+            if self.hear is not None:
+                self.hear()
+
+
+class Stopped(Exception):
+    """Somebody asked for the end of what is under way."""
+
+
 class Clock(Protocol):
     """Where the time comes from."""
 
@@ -153,6 +175,16 @@ class World(Protocol):
 
     def each(self, items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
         """The items of either kind of stream."""
+        ...
+
+    def until(self, stop: Stop, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """The items of a stream until somebody asks for the end; closes the stream.
+
+        In the face of threads that is noticed between two items, for nothing can wake a thread that waits.
+
+        Raises:
+            Stopped: somebody asked.
+        """
         ...
 
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:

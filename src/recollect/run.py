@@ -30,6 +30,9 @@ class RunStatus(StrEnum):
     """Its process is gone; what was committed until then is there."""
 
 
+UNFINISHED = frozenset({str(RunStatus.cancelled), str(RunStatus.error)})
+"""Finish reasons of an answer that was broken off; what was said until then is all there is of it."""
+
 FINISHED = frozenset({RunStatus.completed, RunStatus.cancelled, RunStatus.error, RunStatus.regenerated})
 HISTORY_SKIP_STATUSES = (
     RunStatus.paused,

@@ -52,6 +52,8 @@ class Runtime(Closing):
     aget_run_output = waiting(calls.get_run_output)
     get_last_run_output = blocking(calls.get_last_run_output)
     aget_last_run_output = waiting(calls.get_last_run_output)
+    cancel_run = blocking(calls.cancel_run)
+    acancel_run = waiting(calls.cancel_run)
     get_session_state = blocking(calls.get_session_state)
     aget_session_state = waiting(calls.get_session_state)
     update_session_state = blocking(calls.update_session_state)

@@ -45,14 +45,23 @@ class ToolResult(msgspec.Struct, frozen=True):
 class Tool:
     """A function that a model may call.
 
+    ``repeatable=False`` says that a call whose outcome is unknown, because its run was broken off, must not be made
+    again when the run is continued; the model is told that the outcome is unknown.
+
     Raises:
         InvalidArgument: the function cannot be told to a model: open parameters, unknown types, names out of the rules.
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        repeatable: bool = True,
     ) -> None:
         self.function = function
+        self.repeatable = checks.flag("repeatable", repeatable)
         self.name = _name(name or str(getattr(function, "__name__", type(function).__name__)))
         self.waits = inspect.iscoroutinefunction(function)
         """Whether it must be awaited; such a tool works in an async run only."""

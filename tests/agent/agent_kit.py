@@ -41,7 +41,7 @@ class Async:
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         twin: Callable[..., Any] = getattr(self.agent, f"a{method}")
-        assert inspect.iscoroutinefunction(twin) or method == "run"
+        assert inspect.iscoroutinefunction(twin) or method in ("run", "continue_run")
         return twin
 
     async def events(self, *args: Any, **kwargs: Any) -> AsyncIterator[RunOutputEvent]:

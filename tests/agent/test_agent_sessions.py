@@ -158,7 +158,9 @@ async def _sessions(report: Any) -> list[None]:
 
 
 ISOLATED: dict[str, Any] = {
+    "cancel_run": lambda agent, s, user: agent.cancel_run("r", s, user_id=user),
     "claim_session": lambda agent, s, _: agent.claim_session(s, "alice"),
+    "continue_run": lambda agent, s, user: agent.continue_run("r", session_id=s, user_id=user),
     "create_session_summaries": lambda agent, _, user: _sessions(agent.create_session_summaries(user_id=user)),
     "create_session_summary": lambda agent, s, user: agent.create_session_summary(s, user_id=user),
     "delete_session": lambda agent, s, user: agent.delete_session(s, user_id=user),

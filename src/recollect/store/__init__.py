@@ -23,8 +23,8 @@ def keep_alive(database: Database, run: OpenRun) -> None:
     HEARTBEAT.watch(database.home, run, _renew)
 
 
-def _renew(database: Database, tokens: list[int]) -> None:
-    database.transact(turns.renew_leases, tokens)
+def _renew(database: Database, tokens: list[int]) -> list[int]:
+    return database.transact(turns.renew_leases, tokens)
 
 
 class Store(Closing, ABC):

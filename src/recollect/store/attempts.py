@@ -22,35 +22,35 @@ async def discard(tx: Tx, p: Params) -> int:
     return known[0][0] if known else 0
 
 
-_THIS_RUN = "r.session_id = :session_id and r.run_id = :run_id"
+THIS_RUN = "r.session_id = :session_id and r.run_id = :run_id"
 
 # A run whose holder may still be at work is not taken away from it.
-_ENDED_BADLY = f"(r.status in ('error', 'cancelled', 'interrupted') or r.status = 'running' and not {ALIVE})"
+ENDED_EARLY = f"(r.status in ('error', 'cancelled', 'interrupted') or r.status = 'running' and not {ALIVE})"
 
 # Rows vanish, so that whoever holds a copy of the session has to read all of it again.
 _DISCARD = f"""
 update recollect_sessions as s set
     epoch = :epoch,
-    run_count = s.run_count - (select count(*) from recollect_runs r where {_THIS_RUN} and r.parent_run_id is null),
+    run_count = s.run_count - (select count(*) from recollect_runs r where {THIS_RUN} and r.parent_run_id is null),
     message_count = s.message_count - (
         select count(*) from recollect_runs r
         join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
-        where {_THIS_RUN} and r.parent_run_id is null and m.role in ('user', 'assistant')
+        where {THIS_RUN} and r.parent_run_id is null and m.role in ('user', 'assistant')
     )
-where {OPEN} and exists (select 1 from recollect_runs r where {_THIS_RUN} and {_ENDED_BADLY})
+where {OPEN} and exists (select 1 from recollect_runs r where {THIS_RUN} and {ENDED_EARLY})
 returning version
 """
 
 _KNOWN = f"""
 select r.attempt from recollect_runs r join recollect_sessions s on s.session_id = r.session_id
-where {_THIS_RUN} and {OPEN}
+where {THIS_RUN} and {OPEN}
 """
 
 _DISCARD_ROWS = (
     *(
         f"""
         delete from recollect_{table} where session_id = :session_id and run_seq in (
-            select r.run_seq from recollect_runs r where {_THIS_RUN}
+            select r.run_seq from recollect_runs r where {THIS_RUN}
         )
         """
         for table in ("messages", "leases")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import repeat
 from operator import contains, itemgetter
 from typing import Final
@@ -14,27 +15,42 @@ from recollect.store.newest import newest
 
 _PLACE = itemgetter(0, 1)
 
-_CANDIDATES = f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most')}) runs"
-
 _NO_RUN: Final = 1 << 62
 
-# One run more than may be shown is read: so that it is known whether any were left out.
-# Where all of them fit, which is the rule, nothing is summed up run by run.
-_PAST = f"""
-with runs as materialized ({newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs + 1")})
-select m.run_seq, m.idx, m.role, m.body from recollect_messages m
-where m.session_id = :session_id and m.run_seq in (
-    select run_seq from runs where run_seq >= case when (select sum(chars) from runs) <= :history_chars then 0 else (
-        select coalesce(min(run_seq), {_NO_RUN}) from (
-            select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto from runs
-        ) summed where upto <= :history_chars
-    ) end
-)
-"""
+
+@cache
+def _past(earlier: str) -> str:
+    # One run more than may be shown is read: so that it is known whether any were left out.
+    # Where all of them fit, which is the rule, nothing is summed up run by run.
+    runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs + 1", condition=earlier)
+    return f"""
+    with runs as materialized ({runs})
+    select m.run_seq, m.idx, m.role, m.body from recollect_messages m
+    where m.session_id = :session_id and m.run_seq in (
+        select run_seq from runs where run_seq >= case
+            when (select sum(chars) from runs) <= :history_chars then 0
+            else (
+                select coalesce(min(run_seq), {_NO_RUN}) from (
+                    select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto from runs
+                ) summed where upto <= :history_chars
+            )
+        end
+    )
+    """
+
+
+@cache
+def _candidates(earlier: str) -> str:
+    return f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most', condition=earlier)}) runs"
 
 
 def past(p: Params, limits: HistoryLimits) -> Statement:
-    return _PAST, {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
+    """The statement that reads the window; with ``before`` among the parameters, on the runs before that place."""
+    return _past(_earlier(p)), p | {"history_runs": limits.runs, "history_chars": limits.chars}
+
+
+def _earlier(p: Params) -> str:
+    return "and r.run_seq < :before" if "before" in p else ""
 
 
 async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> History:
@@ -47,7 +63,7 @@ async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, 
         found = [row for row in found if row[0] != oldest]
         older = True
     if not older and begun - p["top"] > len(runs):
-        [past] = await tx.execute((_CANDIDATES, p | {"most": len(runs) + 1}))
+        [past] = await tx.execute((_candidates(_earlier(p)), p | {"most": len(runs) + 1}))
         older = past[0][0] > len(runs)
     return _shown(found, len(runs), limits, older=older)
 

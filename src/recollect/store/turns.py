@@ -19,7 +19,7 @@ from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, RunLost, SessionBusy, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import PROMPT_ROLES, Message, messages_of
-from recollect.port import Duplicate, Params, Statement, Tx, looks, reads, writes
+from recollect.port import Duplicate, Params, Statement, Stop, Tx, looks, reads, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary, read_summary
 from recollect.store.attempts import discard
@@ -51,6 +51,10 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     """The session's state as JSON texts by key; empty unless it was asked for."""
     summary: SessionSummary | None = None
     """What the session was about until now; None unless it was asked for."""
+    took: RunMetrics = NO_METRICS
+    """What the run had taken before it was taken up again; the session has counted that."""
+    stop: Stop = msgspec.field(default_factory=Stop)
+    """Where somebody says that the run is to end."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -120,7 +124,7 @@ async def begin_run(
     }
     p["attempt"] = 1 + await discard(tx, p) if again else 1
     batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
-    reading = {_STATE: with_state, _SUMMARY: with_summary, _OTHERS: alone}
+    reading = {STATE_OF: with_state, SUMMARY_OF: with_summary, _OTHERS: alone}
     wanted = [*([] if history is None else [past(p, history)]), *((sql, p) for sql, read in reading.items() if read)]
     try:
         gate, gone, *answers = await tx.execute(*batch, *wanted)
@@ -168,7 +172,7 @@ async def refresh_run(
         SessionNotFound: the session was deleted meanwhile.
     """
     p: Params = {"session_id": run.session_id, "top": int(run.parent_run_id is None)}
-    header, state, summary = await tx.execute((_SEEN, p), (_STATE, p), (_SUMMARY, p))
+    header, state, summary = await tx.execute((_SEEN, p), (STATE_OF, p), (SUMMARY_OF, p))
     if not header:
         raise no_session(run.session_id)
     seen = History()
@@ -243,8 +247,8 @@ async def finish_run(
         "status": str(ended),
         "completed": int(ended is RunStatus.completed and run.parent_run_id is None),
         "metrics": metrics_text(took),
-        "input_tokens": took.input_tokens,
-        "output_tokens": took.output_tokens,
+        "input_tokens": took.input_tokens - run.took.input_tokens,
+        "output_tokens": took.output_tokens - run.took.output_tokens,
         "model": checks.optional_identifier("model", model),
         "error": None if error is None else checks.problem("error", error),
     }
@@ -261,9 +265,13 @@ async def finish_run(
 
 
 @writes
-async def renew_leases(tx: Tx, tokens: Sequence[int]) -> None:
-    """Prolong the leases of runs that this process is still at work on; not those that somebody took over."""
-    await tx.execute((_RENEW_LEASES, {"tokens": text_set(tokens), "lease": LEASE}))
+async def renew_leases(tx: Tx, tokens: Sequence[int]) -> list[int]:
+    """Prolong the leases of runs that this process is still at work on; give the tokens of those that are to end.
+
+    Runs that somebody took over have another token, and are left alone.
+    """
+    [found] = await tx.execute((_RENEW_LEASES, {"tokens": text_set(tokens), "lease": LEASE}))
+    return [token for token, to_end in found if to_end]
 
 
 def _of_session(session_id: str, user_id: str | None, kind: str, agent_id: str | None, team_id: str | None) -> Params:
@@ -401,9 +409,9 @@ select s.session_id, 'state', :key, :value from recollect_sessions s where {OPEN
 on conflict (session_id, kind, key) do update set value = excluded.value
 """
 
-_STATE = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
+STATE_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
-_SUMMARY = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
+SUMMARY_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
 
 _SEEN = "select completed_count, run_count from recollect_sessions where session_id = :session_id"
 
@@ -456,6 +464,10 @@ where session_id = :session_id and run_seq = :run_seq and token = :token
 _RENEW_LEASES = f"""
 update recollect_leases set until = :now + :lease
 where owner = :owner and {is_set("tokens", "cast(token as text)")}
+returning token, (
+    select r.cancel_requested from recollect_runs r
+    where r.session_id = recollect_leases.session_id and r.run_seq = recollect_leases.run_seq
+)
 """
 
 _STEP_MESSAGE = """

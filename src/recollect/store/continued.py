@@ -1,0 +1,213 @@
+"""A run that ended early: taken up again where it stopped; and one under way that somebody wants to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from recollect import checks
+from recollect.errors import RunConflict, RunNotFound, UserRequired
+from recollect.history import History, HistoryLimits
+from recollect.message import Message
+from recollect.port import Params, Row, Tx, writes
+from recollect.run import UNFINISHED, RunOutput
+from recollect.session import read_summary
+from recollect.store import rows
+from recollect.store.attempts import ENDED_EARLY, THIS_RUN
+from recollect.store.newest import ALIVE
+from recollect.store.past import past, read_past
+from recollect.store.rows import MINE, OPEN, RUN
+from recollect.store.sessions import IS_MINE, of_session
+from recollect.store.turns import LEASE, STATE_OF, SUMMARY_OF, OpenRun, new_token
+
+
+class Continued(msgspec.Struct, frozen=True):
+    """A run that was taken up again."""
+
+    open: OpenRun
+    run: RunOutput
+    """The run as it was stored."""
+    said: tuple[tuple[int, Message], ...]
+    """What was said in it by place; a result that never came has left its place empty."""
+
+
+@writes
+async def continue_run(
+    tx: Tx,
+    run_id: str,
+    session_id: str,
+    user_id: str | None = None,
+    *,
+    model: str | None = None,
+    history: HistoryLimits | None = None,
+    with_state: bool = False,
+    with_summary: bool = False,
+    token: int | None = None,
+) -> Continued:
+    """Take up a run that failed, was cancelled or was interrupted; what was committed of it stays.
+
+    An answer that was broken off in the midst goes: it will be given anew. The past is what came before the run.
+
+    Raises:
+        UserRequired: the session belongs to a user and none was named.
+        SessionNotFound: the session is another user's, or nobody's while a user was named, or is not there.
+        RunNotFound: it has no such run.
+        RunConflict: the run is under way, or completed.
+    """
+    p: Params = of_session(session_id, user_id) | {
+        "run_id": checks.identifier("run_id", run_id),
+        "model": checks.optional_identifier("model", model),
+        "token": new_token() if token is None else token,
+        "epoch": new_token(),
+        "lease": LEASE,
+    }
+    gate, known, row, said, prompt = await tx.execute(
+        (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p)
+    )
+    if not gate:
+        raise _refusal(known, p)
+    run_seq = p["before"] = row[0][0]
+    if _is_unfinished(said):
+        p |= {"idx": said[-1][0], "chars": Message.stored(said[-1][3], None, said[-1][2]).chars}
+        said = said[:-1]
+        await tx.execute(*((sql, p) for sql in _DROP_UNFINISHED))
+    await tx.execute((_UNDER_WAY, p), (_LEASE, p))
+    run = rows.run(
+        session_id, row[0], said, {digest: Message.stored(body, None, role) for digest, role, body in prompt}
+    )
+    p["top"] = int(run.parent_run_id is None)
+    state, summary, epoch = await tx.execute((STATE_OF, p), (SUMMARY_OF, p), (_EPOCH, p))
+    seen = History()
+    if history is not None:
+        [found] = await tx.execute(past(p, history))
+        seen = await read_past(tx, p, found, history, 0, run_seq - 1 + p["top"])
+    opened = OpenRun(
+        session_id=session_id,
+        run_id=run_id,
+        run_seq=run_seq,
+        token=p["token"],
+        version=gate[0][0],
+        epoch=epoch[0][0],
+        created_at=checks.from_micros(row[0][-2]),
+        parent_run_id=run.parent_run_id,
+        attempt=run.attempt,
+        history=seen,
+        state=dict(state) if with_state else {},
+        summary=read_summary(dict(summary)) if with_summary else None,
+        took=run.metrics,
+    )
+    return Continued(opened, run, tuple((idx, Message.stored(body, own, role)) for idx, own, role, body in said))
+
+
+def _refusal(known: Sequence[Row], p: Params) -> Exception:
+    """Why a run could not be taken up."""
+    if not known:
+        return rows.no_session(p["session_id"])
+    owner, status = known[0]
+    if owner != p["user_id"]:
+        return UserRequired(p["session_id"]) if p["user_id"] is None else rows.no_session(p["session_id"])
+    if status is None:
+        return no_run(p)
+    return RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
+
+
+def no_run(p: Params) -> RunNotFound:
+    """The error for a run that is not in its session."""
+    return RunNotFound(f"there is no run {p['run_id']!r} in session {p['session_id']!r}")
+
+
+def _is_unfinished(said: Sequence[Row]) -> bool:
+    """Whether the last message is an answer that was broken off."""
+    if not said or said[-1][2] != "assistant":
+        return False
+    return Message.stored(said[-1][3], None, "assistant").finish_reason in UNFINISHED
+
+
+@writes
+async def request_cancel(tx: Tx, run_id: str, session_id: str, user_id: str | None = None) -> int | None:
+    """Ask for a run to be ended; give the token of its lease, or None where it is not under way.
+
+    Whoever works on it is told with its next sign of life.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+        RunNotFound: it has no such run.
+    """
+    p = of_session(session_id, user_id) | {"run_id": checks.identifier("run_id", run_id)}
+    there, known, under_way, _ = await tx.execute((_THERE, p), (_IS_KNOWN, p), (_LEASE_OF, p), (_REQUEST, p))
+    rows.visible(there, session_id)
+    if not known:
+        raise no_run(p)
+    return under_way[0][0] if under_way else None
+
+
+_TAKE_UP: Final = f"""
+update recollect_sessions as s set version = s.version + 1, updated_at = :now
+where {OPEN} and exists (select 1 from recollect_runs r where {THIS_RUN} and {ENDED_EARLY})
+returning version
+"""
+
+_KNOWN: Final = f"""
+select s.user_id, r.status from recollect_sessions s
+left join recollect_runs r on {THIS_RUN} where s.session_id = :session_id
+"""
+
+_IS_OPEN: Final = f"exists (select 1 from recollect_sessions s where {OPEN})"
+
+_THE_RUN: Final = f"select {RUN} from recollect_runs r where {THIS_RUN} and {_IS_OPEN}"
+
+_WHAT_IT_SAID: Final = f"""
+select m.idx, m.message_id, m.role, m.body
+from recollect_runs r join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
+where {THIS_RUN} and {_IS_OPEN} order by m.idx
+"""
+
+_ITS_PROMPT: Final = f"""
+select p.digest, p.role, p.body
+from recollect_runs r join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
+where {THIS_RUN} and {_IS_OPEN}
+"""
+
+# A row vanishes, so that whoever holds a copy of the session has to read all of it again.
+_DROP_UNFINISHED: Final = (
+    "delete from recollect_messages where session_id = :session_id and run_seq = :before and idx = :idx",
+    f"""
+    update recollect_sessions as s set epoch = :epoch, message_count = s.message_count - (
+        select count(*) from recollect_runs r where {THIS_RUN} and r.parent_run_id is null
+    ) where s.session_id = :session_id
+    """,
+    "update recollect_runs set chars = chars - :chars where session_id = :session_id and run_seq = :before",
+)
+
+_UNDER_WAY: Final = """
+update recollect_runs set
+    status = 'running', error = null, finished_at = null, cancel_requested = 0, model = coalesce(:model, model),
+    version = (select s.version from recollect_sessions s where s.session_id = :session_id)
+where session_id = :session_id and run_seq = :before
+"""
+
+_LEASE: Final = """
+insert into recollect_leases (session_id, run_seq, owner, token, until)
+values (:session_id, :before, :owner, :token, :now + :lease)
+on conflict (session_id, run_seq) do update set
+    owner = excluded.owner, token = excluded.token, until = excluded.until
+"""
+
+_EPOCH: Final = "select epoch from recollect_sessions where session_id = :session_id"
+
+_THERE: Final = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
+
+_IS_KNOWN: Final = f"select 1 from recollect_runs r where {THIS_RUN} and {IS_MINE}"
+
+_LEASE_OF: Final = f"""
+select l.token from recollect_runs r
+join recollect_leases l on l.session_id = r.session_id and l.run_seq = r.run_seq and {{alive}}
+where {THIS_RUN} and {IS_MINE}
+"""
+
+_REQUEST: Final = f"""
+update recollect_runs as r set cancel_requested = 1
+where {THIS_RUN} and r.status = 'running' and {ALIVE} and {IS_MINE}
+"""
