@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check wheel bench format lock clean
+.PHONY: help setup demo test check wheel bench torture format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -65,6 +65,9 @@ wheel: | $(PY) ## build the wheel, install it with [all] into an empty environme
 
 bench: | $(PY) ## measure, and print the ratios of bench/README.md
 	$(PY) -m bench
+
+torture: | $(PY) ## many processes on one file, killed and stopped at random: make torture SECONDS=60 SEED=7
+	$(PY) tests/torture/torture.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 format: | $(PY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .

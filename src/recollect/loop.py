@@ -380,10 +380,17 @@ class Turn:
         """Whether somebody asked for the end."""
         return self._opened.stop.requested
 
-    async def stopped(self) -> RunOutput | None:
-        """The run as it was stored when somebody asked for its end."""
+    async def stopped(self) -> RunOutput:
+        """The run as it was stored when somebody asked for its end.
+
+        Raises:
+            RunLost: it is gone with its session.
+        """
         await self.cancel()
-        return self.output or await self._access.do(get_run, self.plan.run_id, self.plan.session_id)
+        run = self.output or await self._access.do(get_run, self.plan.run_id, self.plan.session_id)
+        if run is None:
+            raise RunLost
+        return run
 
     def _adopt(self, opened: OpenRun) -> None:
         self._opened = opened
