@@ -25,7 +25,8 @@
     │   ├── DatabaseReadOnly
     │   ├── DatabaseUnreachable
     │   ├── NotADatabase
-    │   └── SchemaMismatch
+    │   ├── SchemaMismatch
+    │   └── OutcomeUnknown          a change was stored or was not; read again before it is repeated
     └── ExtraMissing                an optional dependency is not installed (also an ImportError)
 
 Each class has a stable ``code``, a word that programs may rely on; its docstring is the default message.
@@ -236,6 +237,12 @@ class SchemaMismatch(DatabaseError):
     """The database was written by a version that this one cannot work with."""
 
     code = "schema_mismatch"
+
+
+class OutcomeUnknown(DatabaseError):
+    """The database did not say whether the change was stored. Look, or repeat it where that does no harm."""
+
+    code = "outcome_unknown"
 
 
 class ExtraMissing(RecollectError, ImportError):

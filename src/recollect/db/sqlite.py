@@ -28,6 +28,7 @@ from recollect.errors import (
     DatabaseUnreachable,
     InvalidArgument,
     NotADatabase,
+    OutcomeUnknown,
 )
 from recollect.faces import FairLock, Gate, Job, Worker, finished, let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
@@ -246,7 +247,10 @@ class SqliteDb(Store):
                 return drive(work(tx))
             self._begin(connection, mode, deadline)
             value = drive(work(tx))
-            connection.execute("commit")
+            if mode is Mode.write:
+                self._commit(connection)
+            else:
+                connection.execute("commit")
         except sqlite3.Error as error:
             _undo(connection)
             self._refuse(error)
@@ -254,6 +258,19 @@ class SqliteDb(Store):
             _undo(connection)
             raise
         return value
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """Commit. Where that fails, SQLite has the transaction still open, or undone, or cannot tell.
+
+        https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction"
+        """
+        try:
+            connection.execute("commit")
+        except sqlite3.Error as error:
+            if connection.in_transaction or _primary(error) in _CODES:
+                raise
+            msg = f"{self.address} failed to commit, and did not say whether the change was stored ({error})"
+            raise OutcomeUnknown(msg) from error
 
     def _begin(self, connection: sqlite3.Connection, mode: Mode, deadline: float) -> None:
         """Begin; wait for other processes in short random naps, so that none of many writers starves."""
@@ -301,7 +318,10 @@ class SqliteDb(Store):
             for job in batch:
                 connection.execute("savepoint one")
                 self._write_within(connection, job)
-            connection.execute("commit")
+            self._commit(connection)
+        except OutcomeUnknown as error:
+            for job in batch:
+                job.error = job.error or error
         except sqlite3.Error:
             _undo(connection)
             for job in batch:
