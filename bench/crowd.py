@@ -1,4 +1,4 @@
-"""Four processes that take turns in one session at the same time: what is lost, what is refused, who waits longest."""
+"""Several processes that take turns in one session at once: what is lost, what is refused, who waits longest."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bench.talk import session, turns
 from recollect.db.sqlite import SqliteDb
 from recollect.run import RunStatus
 
-GROUP: Final = "Four processes, one session, 160 turns; the floor waits with SQLite's own busy timeout"
-PROCESSES: Final = 4
-TURNS: Final = 40
-"""Of each process."""
+GROUP: Final = "Processes on one session, 160 turns in all; the floor waits with SQLite's own busy timeout"
+PROCESSES: Final = (4, 8, 16)
+TURNS: Final = 160
+"""Of all processes together."""
 BEFORE: Final = 10
 """Turns that the session has when they begin."""
 NONE: Final = Budget(0, "median")
@@ -42,23 +42,25 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
     durabilities: tuple[Literal["normal", "full"], ...] = ("normal", "full")
     for durability in durabilities:
         db = SqliteDb(folder / f"crowd-{durability}-ours.db", durability=durability)
-        raw = Floor(folder / f"crowd-{durability}-floor.db", durability)
+        file = folder / f"crowd-{durability}-floor.db"
+        raw = Floor(file, durability)
         raw.create()
-        ours, floor = [], []
-        for number in range(1 if quick else 5):
-            ours.append(_ours(db, f"crowd-{number}", durability))
-            floor.append(_floor(raw, folder / f"crowd-{durability}-floor.db", f"crowd-{number}", durability))
+        for processes in PROCESSES:
+            ours, floor = [], []
+            for number in range(1 if quick else 5 if processes == PROCESSES[0] else 2):
+                ours.append(_ours(db, f"crowd-{processes}-{number}", durability, processes))
+                floor.append(_floor(raw, file, f"crowd-{processes}-{number}", durability, processes))
+            yield from _told(f"{durability}, {processes} processes", ours, floor)
         db.close()
         raw.close()
-        yield from _told(durability, ours, floor)
 
 
-def _told(durability: str, ours: list[Crowd], floor: list[Crowd]) -> Iterator[Line]:
+def _told(who: str, ours: list[Crowd], floor: list[Crowd]) -> Iterator[Line]:
     def told(what: str, asked: Callable[[Crowd], list[float]], unit: str, budget: Budget | None = None) -> Line:
         one, other = ([value for crowd in crowds for value in asked(crowd)] for crowds in (ours, floor))
         if budget is NONE:
             one, other = [sum(one)], [sum(other)]
-        title = f"{durability}: {what}"
+        title = f"{who}: {what}"
         return Line(group=GROUP, what=title, ours=Spread.of(one), floor=Spread.of(other), unit=unit, budget=budget)
 
     yield told("turns lost, in all rounds", lambda crowd: [crowd.lost], "", NONE)
@@ -69,10 +71,10 @@ def _told(durability: str, ours: list[Crowd], floor: list[Crowd]) -> Iterator[Li
     yield told("longest of a round", lambda crowd: [max(crowd.waits)], "us")
 
 
-def _ours(db: SqliteDb, session_id: str, durability: str) -> Crowd:
+def _ours(db: SqliteDb, session_id: str, durability: str, processes: int) -> Crowd:
     db.upsert_session(session(session_id, turns(BEFORE)))
     assert db.db_file is not None
-    took = _round("ours", db.db_file, session_id, durability)
+    took = _round("ours", db.db_file, session_id, durability, processes)
     kept = db.get_session(session_id)
     assert kept is not None
     whole = [run for run in kept.runs if run.status is RunStatus.completed and len(run.messages) == 2]
@@ -80,16 +82,17 @@ def _ours(db: SqliteDb, session_id: str, durability: str) -> Crowd:
     return _crowd(took, len(whole))
 
 
-def _floor(raw: Floor, file: Path, session_id: str, durability: str) -> Crowd:
+def _floor(raw: Floor, file: Path, session_id: str, durability: str, processes: int) -> Crowd:
     raw.fill(session_id, turns(BEFORE))
-    took = _round("floor", file, session_id, durability)
+    took = _round("floor", file, session_id, durability, processes)
     runs, messages = raw.rows(session_id)
     assert len(messages) == 2 * len(runs)
     return _crowd(took, len(runs))
 
 
-def _round(side: str, file: Path, session_id: str, durability: str) -> list[list[float | None]]:
-    with started(file.parent, PROCESSES, side, str(file), session_id, durability, str(TURNS), "warm") as children:
+def _round(side: str, file: Path, session_id: str, durability: str, processes: int) -> list[list[float | None]]:
+    each = str(TURNS // processes)
+    with started(file.parent, processes, side, str(file), session_id, durability, each, "warm") as children:
         return answers(children)
 
 
@@ -98,7 +101,7 @@ def _crowd(took: list[list[float | None]], stored: int) -> Crowd:
     longest = max(sum(wait for wait in one if wait is not None) for one in took)
     return Crowd(
         waits=waits,
-        refused=PROCESSES * TURNS - len(waits),
-        lost=BEFORE + PROCESSES + len(waits) - stored,  # each process takes a turn before it is ready
+        refused=TURNS - len(waits),
+        lost=BEFORE + len(took) + len(waits) - stored,  # each process takes a turn before it is ready
         rate=len(waits) / longest * 1e6,
     )

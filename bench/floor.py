@@ -184,6 +184,10 @@ class Floor:
         [(following,)] = self.execute(_NEXT, (session_id,)).fetchall()
         return self.execute(_LAST, (session_id, following - runs)).fetchall()
 
+    def version(self, session_id: str) -> Rows:
+        """Where the session is: one row by its primary key."""
+        return self.execute("select epoch, version from sessions where session_id = ?", (session_id,)).fetchall()
+
     def rows(self, session_id: str) -> tuple[Rows, Rows]:
         """All runs and all messages of a session, as rows."""
         return self.execute(_RUNS, (session_id,)).fetchall(), self.execute(_SAID, (session_id,)).fetchall()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import Final, Literal
 
 from bench.floor import Floor
 from bench.pace import Pair, Spread
@@ -17,48 +17,48 @@ from recollect.db.sqlite import SqliteDb
 from recollect.message import Message
 from recollect.store import OpenRun
 
-GROUP: Final = "aappend_messages, full, for each append; the floor is hand-written SQL in as many commits as it needs"
-TASKS: Final = 64
+GROUP: Final = "aappend_messages of tasks at once, a session each; the floor commits all of a round together"
+TASKS: Final = (1, 4, 16, 64)
+DURABILITIES: Final[tuple[Literal["normal", "full"], ...]] = ("normal", "full")
 EACH: Final = 4
 """Appends of a task in one sample."""
 
 
 def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
     rounds = 6 if quick else 30
-    sides = Sides(folder)
-    alone, together = asyncio.run(sides.measure(rounds))
-    yield line(GROUP, "one task; the floor commits each", alone)
-    yield line(GROUP, f"{TASKS} tasks at once; the floor commits {TASKS} together", together)
-    yield line(GROUP, f"{TASKS} tasks at once over one task", Pair(together.ours, alone.ours))
-    sides.close()
+    for durability in DURABILITIES:
+        sides = Sides(folder, durability)
+        pairs = asyncio.run(sides.measure(rounds))
+        for tasks, pair in zip(TASKS, pairs, strict=True):
+            yield line(GROUP, f"{durability}, {tasks} tasks, an append", pair)
+        yield line(GROUP, f"{durability}, {TASKS[-1]} tasks over one", Pair(pairs[-1].ours, pairs[0].ours))
+        sides.close()
 
 
 class Sides:
-    """Sixty-four runs under way, in a session each, in Recollect and in the floor."""
+    """Runs under way, in a session each, in Recollect and in the floor."""
 
-    def __init__(self, folder: Path) -> None:
-        self.db = SqliteDb(folder / "tasks-ours.db")
-        self.floor = Floor(folder / "tasks-floor.db", "full")
+    def __init__(self, folder: Path, durability: Literal["normal", "full"]) -> None:
+        self.db = SqliteDb(folder / f"tasks-{durability}-ours.db", durability=durability)
+        self.floor = Floor(folder / f"tasks-{durability}-floor.db", durability)
         self.floor.create()
         self.answer = turns(1)[0].answer
         self.place = count(1)
         self.runs = []
-        for number in range(TASKS):
+        for number in range(TASKS[-1]):
             session_id = f"tasks-{number}"
             self.floor.fill(session_id, [])
             self.floor.begin(session_id, "?")
             self.runs.append(self.db.begin_run(session_id, [Message("user", "?")], agent_id="agent", model="echo"))
 
-    async def measure(self, rounds: int) -> tuple[Pair, Pair]:
-        """One task, then all, each in turns with its floor."""
-        took: tuple[list[float], ...] = ([], [], [], [])
+    async def measure(self, rounds: int) -> list[Pair]:
+        """Each number of tasks in turns with its floor."""
+        took: list[tuple[list[float], list[float]]] = [([], []) for _ in TASKS]
         for _ in range(rounds):
-            took[0].append(await self._ours(1))
-            took[1].append(self._floor(1))
-            took[2].append(await self._ours(TASKS))
-            took[3].append(self._floor(TASKS))
-        alone, floor_alone, together, floor_together = map(Spread.of, took)
-        return Pair(alone, floor_alone), Pair(together, floor_together)
+            for tasks, (ours, floor) in zip(TASKS, took, strict=True):
+                ours.append(await self._ours(tasks))
+                floor.append(self._floor(tasks))
+        return [Pair(Spread.of(ours), Spread.of(floor)) for ours, floor in took]
 
     def close(self) -> None:
         self.db.close()
