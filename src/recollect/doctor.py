@@ -20,15 +20,12 @@ import msgspec
 
 from recollect.db import migrate, owner
 from recollect.db.sqlite import SqliteDb, SqliteTx, SystemClock
+from recollect.invariants import QUESTIONS, TOTALS, Question
 from recollect.port import Operation, Row, Tx, drive, reads
 from recollect.store import Store
-from recollect.store.newest import STATUS
 
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_SQLITE: Final = (3, 38, 0)
-EXAMPLES: Final = 3
-"""Places of a fault that are named; the rest are counted."""
-
 EXTRAS: Final = {"openai": "openai", "postgres": "psycopg", "server": "fastapi", "cli": "typer"}
 """Extras by the package that tells whether one is installed."""
 
@@ -41,16 +38,6 @@ class Finding(msgspec.Struct, frozen=True):
     detail: str = ""
     examples: tuple[str, ...] = ()
     """Sessions it was found in, with the run and the message where these are meant."""
-
-
-class _Question(msgspec.Struct, frozen=True):
-    """A query that gives a row for each fault: its count of all faults, then where it is (session, run, message)."""
-
-    check: str
-    fault: str
-    """What is said of the places that are found."""
-    sql: str
-    status: Literal["note", "problem"] = "problem"
 
 
 def environment() -> Iterator[Finding]:
@@ -134,6 +121,7 @@ def _file(connection: sqlite3.Connection, durability: str) -> Iterator[Finding]:
     mode = connection.execute("pragma journal_mode").fetchone()[0]
     yield _check_journal(mode, durability)
     if schema.status == "ok":
+        yield _check_parts(connection)
         yield from _content(_transact_on(connection))
 
 
@@ -155,6 +143,13 @@ def _check_schema(schema: int, min_reader: int) -> Finding:
     return Finding("schema", "ok", f"{schema}, the newest" if schema == newest else f"{schema}, from a newer program")
 
 
+def _check_parts(connection: sqlite3.Connection) -> Finding:
+    """Whether every table and index is there that the schema makes."""
+    there = {name for (name,) in connection.execute("select name from sqlite_master")}
+    gone = tuple(name for name in migrate.parts("sqlite") if name not in there)
+    return Finding("tables and indexes", "problem" if gone else "ok", "missing" if gone else "", gone)
+
+
 def _check_journal(mode: str, durability: str) -> Finding:
     if mode != "wal":
         return Finding("durability", "note", f"journal mode is {mode}; the first use sets it to wal")
@@ -164,10 +159,10 @@ def _check_journal(mode: str, durability: str) -> Finding:
 
 def _content(transact: Callable[[Operation[..., Any]], Any]) -> Iterator[Finding]:
     """What the tables hold, one query a question."""
-    [totals] = transact(_asked(_TOTALS))
+    [totals] = transact(_asked(TOTALS))
     sessions, runs, messages = totals
     yield Finding("content", "ok", f"sessions: {sessions:,}, runs: {runs:,}, messages: {messages:,}")
-    for question in _QUESTIONS:
+    for question in QUESTIONS:
         yield _answered(question, transact(_asked(question.sql)))
 
 
@@ -180,147 +175,8 @@ def _asked(sql: str) -> Operation[[], list[Row]]:
     return ask
 
 
-def _answered(question: _Question, found: Sequence[Row]) -> Finding:
+def _answered(question: Question, found: Sequence[Row]) -> Finding:
     if not found:
         return Finding(question.check, "ok")
     places = tuple(" ".join(map(str, row[1:])) for row in found)
     return Finding(question.check, question.status, f"{found[0][0]:,} {question.fault}", places)
-
-
-def _places(faults: str, columns: str = "session_id, run_seq") -> str:
-    """The question in SQL: how many faults, and where the first of them are."""
-    return f"""
-    with faults as ({faults})
-    select (select count(*) from faults), {columns} from faults order by {columns} limit {EXAMPLES}
-    """
-
-
-_TOTALS: Final = """
-select (select count(*) from recollect_sessions), (select count(*) from recollect_runs),
-    (select count(*) from recollect_messages)
-"""
-
-_COUNTS: Final = """
-    select s.session_id from recollect_sessions s
-    left join (
-        select session_id, max(run_seq) as last_seq,
-            sum(case when parent_run_id is null then 1 else 0 end) as runs,
-            sum(case when parent_run_id is null and status = 'completed' then 1 else 0 end) as completed
-        from recollect_runs group by session_id
-    ) r on r.session_id = s.session_id
-    left join (
-        select m.session_id, count(*) as spoken
-        from recollect_messages m
-        join recollect_runs r on r.session_id = m.session_id and r.run_seq = m.run_seq
-        where r.parent_run_id is null and m.role in ('user', 'assistant')
-        group by m.session_id
-    ) m on m.session_id = s.session_id
-    where s.run_count <> coalesce(r.runs, 0) or s.completed_count <> coalesce(r.completed, 0)
-        or s.message_count <> coalesce(m.spoken, 0) or s.next_seq <= coalesce(r.last_seq, 0)
-"""
-
-# A place is reserved for the result of each tool call; in a run that was broken off it may have stayed empty.
-_GAPS: Final = """
-    select p.session_id, p.run_seq, p.idx
-    from (
-        select session_id, run_seq, idx, lag(idx, 1, -1) over (partition by session_id, run_seq order by idx) as before
-        from recollect_messages
-    ) p
-    join recollect_runs r on r.session_id = p.session_id and r.run_seq = p.run_seq
-    where p.idx > p.before + 1 and (r.status = 'completed' or p.idx > 1 + coalesce((
-        select m.idx + json_array_length(m.body, '$.tool_calls') from recollect_messages m
-        where m.session_id = p.session_id and m.run_seq = p.run_seq and m.idx < p.idx and m.role = 'assistant'
-        order by m.idx desc limit 1
-    ), -1))
-"""
-
-_EXCHANGES: Final = """
-    calls as (
-        select m.session_id, m.run_seq, m.idx, c.value ->> 'id' as call_id
-        from recollect_messages m, json_each(m.body, '$.tool_calls') c
-        where m.role = 'assistant' and instr(m.body, '"tool_calls"') > 0 and c.type = 'object'
-    ),
-    results as (
-        select session_id, run_seq, idx, json_extract(body, '$.tool_call_id') as call_id
-        from recollect_messages where role = 'tool'
-    )
-"""
-
-# The id of an imported run is a UUID of version 5. What was never answered where it comes from is no fault here.
-_IS_IMPORTED: Final = "length(r.run_id) = 36 and substr(r.run_id, 15, 1) = '5'"
-
-
-def _open_calls(origin: str) -> str:
-    return _places(
-        f"""
-        with {_EXCHANGES}
-        select c.session_id, c.run_seq, c.idx from calls c
-        join recollect_runs r on r.session_id = c.session_id and r.run_seq = c.run_seq
-        left join results a on a.session_id = c.session_id and a.call_id = c.call_id
-            and (a.run_seq, a.idx) > (c.run_seq, c.idx)
-        where a.session_id is null and r.status = 'completed' and {origin}
-        """,
-        "session_id, run_seq, idx",
-    )
-
-
-def _lone_results(origin: str) -> str:
-    return _places(
-        f"""
-        with {_EXCHANGES}
-        select a.session_id, a.run_seq, a.idx from results a
-        join recollect_runs r on r.session_id = a.session_id and r.run_seq = a.run_seq
-        left join calls c on c.session_id = a.session_id and c.call_id = a.call_id
-            and (c.run_seq, c.idx) < (a.run_seq, a.idx)
-        where c.session_id is null and {origin}
-        """,
-        "session_id, run_seq, idx",
-    )
-
-
-_LOST_PROMPTS: Final = """
-    select r.session_id, r.run_seq from recollect_runs r
-    left join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
-    where r.prompt is not null and p.digest is null
-"""
-
-_RUNLESS: Final = """
-    select m.session_id, m.run_seq from recollect_messages m
-    left join recollect_runs r on r.session_id = m.session_id and r.run_seq = m.run_seq
-    where r.session_id is null
-"""
-
-_HEADLESS: Final = "union all".join(
-    f"""
-    select distinct t.session_id from recollect_{table} t
-    left join recollect_sessions s on s.session_id = t.session_id where s.session_id is null
-    """
-    for table in ("runs", "messages", "values", "prompts", "leases")
-)
-
-_BROKEN_OFF: Final = (
-    f"select * from (select r.session_id, r.run_seq, r.status as stored, {STATUS} as seen from recollect_runs r)"
-)
-
-_QUESTIONS: Final = (
-    _Question("counts", "sessions whose header counts otherwise than their rows", _places(_COUNTS, "session_id")),
-    _Question("order", "places in a run are empty that should not be", _places(_GAPS, "session_id, run_seq, idx")),
-    _Question("tool calls", "calls in completed runs have no result", _open_calls(f"not ({_IS_IMPORTED})")),
-    _Question("tool results", "results have no call", _lone_results(f"not ({_IS_IMPORTED})")),
-    _Question("imported calls", "calls came without a result", _open_calls(_IS_IMPORTED), "note"),
-    _Question("imported results", "results came without a call", _lone_results(_IS_IMPORTED), "note"),
-    _Question("system messages", "runs name one that is not there", _places(_LOST_PROMPTS)),
-    _Question("messages without run", "messages belong to no run", _places(_RUNLESS)),
-    _Question(
-        "rows without session",
-        "sessions have no header",
-        _places(f"select distinct * from ({_HEADLESS})", "session_id"),
-    ),
-    _Question(
-        "broken off",
-        "runs ended without a word; they are read as interrupted, and the next run in their session records it",
-        _places(f"{_BROKEN_OFF} where stored = 'running' and seen = 'interrupted'"),
-        "note",
-    ),
-    _Question("under way", "runs are under way", _places(f"{_BROKEN_OFF} where seen = 'running'"), "note"),
-)

@@ -197,3 +197,32 @@ def test_migrate_makes_a_database_and_then_has_nothing_to_do(recollect: Command)
 def test_migrate_refuses_what_is_no_database(recollect: Command) -> None:
     recollect.db_file.write_text("hello" * 1000)
     assert "cannot be read as a database" in recollect("migrate", code=1).stderr
+
+
+def test_repair_prints_each_change_and_checks_again(filled: Command) -> None:
+    spoil(filled.db_file, "update recollect_sessions set run_count = 7 where session_id = 't'")
+    planned = filled("doctor", "--repair", "--dry-run", code=1).stdout
+    assert "would mend session t: counts: 7 runs, 1 completed, 2 messages" in planned
+    assert "counts" in problems(filled)
+    done = filled("doctor", "--repair").stdout
+    assert "mended session t: counts: 7 runs" in done
+    assert "-> 1 runs, 1 completed, 2 messages" in done
+    assert problems(filled, code=0) == []
+    assert "nothing was mended" in filled("doctor", "--repair").stdout
+
+
+def test_repair_tells_scripts_what_it_changed_and_what_is_left(filled: Command) -> None:
+    spoil(filled.db_file, "update recollect_sessions set run_count = 7 where session_id = 't'")
+    spoil(filled.db_file, "delete from recollect_messages where role = 'tool'")
+    told = json.loads(filled("doctor", "--repair", "--json", code=1).stdout)
+    assert [change["what"] for change in told["changes"]] == ["counts"]
+    assert "order" in [finding["check"] for finding in told["findings"] if finding["status"] == "problem"]
+
+
+def test_a_dry_run_without_repair_is_refused(filled: Command) -> None:
+    assert "--repair" in filled("doctor", "--dry-run", code=2).stderr
+
+
+def test_repair_makes_no_database_where_there_is_none(recollect: Command) -> None:
+    recollect("doctor", "--repair", code=3)
+    assert not recollect.db_file.exists()

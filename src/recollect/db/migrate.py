@@ -20,6 +20,8 @@ create table if not exists recollect_schema (
 )
 """
 
+_CREATE = re.compile(r"create (?:unique )?(?:table|index) (\w+)")
+_COMMENT = re.compile(r"^--.*$", re.MULTILINE)
 _MIN_READER = re.compile(r"^-- min_reader: (\d+)$", re.MULTILINE)
 
 
@@ -37,6 +39,13 @@ def steps(dialect: str) -> tuple[Step, ...]:
     """All steps for a kind of database, in order."""
     files = sorted((Path(__file__).parent / "schema" / dialect).glob("*.sql"))
     return tuple(_step(file.name, file.read_text(encoding="utf-8")) for file in files)
+
+
+@cache
+def parts(dialect: str) -> dict[str, str]:
+    """The tables and indexes that the steps make, by name, each with the statement that makes it."""
+    made = (statement.strip() for step in steps(dialect) for statement in _COMMENT.sub("", step.sql).split(";"))
+    return {found[1]: statement for statement in made if (found := _CREATE.match(statement))}
 
 
 def _step(file_name: str, sql: str) -> Step:
