@@ -113,7 +113,7 @@ def check(db: SqliteDb, lines: list[Line]) -> Iterator[str]:
         yield from check_runs(db, session_id, of_session)
         yield from check_values(db, session_id, of_session)
     for session_id in work.DELETED:
-        yield from check_deleted(db, session_id, [line for line in lines if line.get("session") == session_id])
+        yield from check_deleted(db, session_id, lines)
     yield from check_order(db, lines)
     yield from check_free(db)
 
@@ -151,8 +151,9 @@ def check_values(db: SqliteDb, session_id: str, lines: list[Line]) -> Iterator[s
         yield f"{session_id}: is named {session.name!r}, the last name acknowledged is {named[max(named)]!r}"
 
 
-def check_deleted(db: SqliteDb, session_id: str, lines: list[Line]) -> Iterator[str]:
+def check_deleted(db: SqliteDb, session_id: str, everything: list[Line]) -> Iterator[str]:
     """What was told before a deletion was asked for is gone; what was begun after the last one is there."""
+    lines = [line for line in everything if line.get("session") == session_id]
     session = db.get_session(session_id)
     stored = set() if session is None else {run.run_id for run in session.runs}
     told = {line["run"]: line["at"] for line in lines if line["what"] == "run" and line["run"]}
@@ -164,10 +165,16 @@ def check_deleted(db: SqliteDb, session_id: str, lines: list[Line]) -> Iterator[
         elif line["what"] == "deleted":
             gone = [run for run, at in told.items() if max(at, begun[run]) < asked[line["actor"]]]
             yield from (f"{session_id}: run {run} outlived its session" for run in gone if run in stored)
-    last = max(asked.values(), default=0.0)
+    last = max((_over(everything, line) for line in lines if "delete" in line), default=0.0)
     for run, at in begun.items():
         if at > last and run in told and run not in stored:
             yield f"{session_id}: run {run} was acknowledged after the last deletion and is not there"
+
+
+def _over(lines: list[Line], asked: Line) -> float:
+    """When a deletion had happened, or never would: a process may be stopped, or killed, in the midst of it."""
+    later = (line["at"] for line in lines if line["actor"] == asked["actor"] and line["at"] > asked["at"])
+    return min(later, default=asked["at"] + 3.0)
 
 
 def check_order(db: SqliteDb, lines: list[Line]) -> Iterator[str]:
