@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -20,9 +21,11 @@ import pytest
 from recollect import Agent, AgentSession, EchoModel, Message, RunStatus, SessionCache, SqliteDb
 from recollect.cache import SHARED
 from recollect.errors import InvalidArgument, SessionNotFound
+from recollect.history import HistoryLimits
 from recollect.port import Tx, writes
 from recollect.session import Filter
 from recollect.store import OpenRun, Store
+from recollect.store.turns import refresh_run
 
 
 class Times:
@@ -419,6 +422,61 @@ def _mutate_all(value: Any, seen: set[int], depth: int = 0) -> int:
 
 
 _GIVES = ("get_messages", "get_chat_history", "get_tool_calls", "to_dict", "get_session_summary")
+
+
+LIMITS = [HistoryLimits(), HistoryLimits(runs=3), HistoryLimits(tokens=150), HistoryLimits(messages=5, runs=4)]
+CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_past_that_a_turn_is_shown_is_the_same_with_a_cache(
+    db: SqliteDb, cache: SessionCache, clock: Times, seed: int
+) -> None:
+    """Whoever writes in between, however runs end, whichever limits are asked for."""
+    rng = random.Random(seed)
+    cached = cache.over(db)
+    for number in range(30):
+        limits = LIMITS[0] if rng.random() < 0.6 else rng.choice(LIMITS)
+        store = cached if rng.random() < 0.8 else db
+        member = number > 0 and rng.random() < 0.1
+        run = store.begin_run(
+            "s", [Message("user", "x" * rng.choice((5, 5, 300)))], history=limits, parent_run_id="p" if member else None
+        )
+        assert db.transact(refresh_run, run, history=limits).history == run.history
+        if rng.random() < 0.1:
+            db.set_session_name("s", f"Name {number}")
+        if rng.random() < 0.3:
+            store.append_messages(run, [Message("assistant", None, tool_calls=[CALL])], at=1)
+            if rng.random() < 0.7:
+                store.append_messages(run, [Message("tool", "seen", tool_call_id="c")], at=2)
+        if rng.random() < 0.1:
+            del run
+            clock.ahead += 60_000_000
+            continue
+        statuses = [RunStatus.completed] * 6 + [RunStatus.error, RunStatus.cancelled, RunStatus.paused]
+        store.finish_run(run, [Message("assistant", f"Answer {number}")], at=3, status=rng.choice(statuses))
+        if rng.random() < 0.05:
+            db.delete_session("s")
+        if rng.random() < 0.2:
+            assert same(cached, db)
+
+
+def test_a_turn_after_a_turn_does_not_read_the_past_again(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    for number in range(5):
+        run = cached.begin_run("s", [Message("user", f"Question {number}")], history=LIMITS[0])
+        assert run.history.runs == number
+        assert run.past is None, "it is kept, or was not read"
+        cached.finish_run(run, [Message("assistant", f"Answer {number}")])
+    assert [message.text for message in run.history.messages][-2:] == ["Question 3", "Answer 3"]
+    read_again = db.begin_run("s", [Message("user", "Hi")], history=LIMITS[0], known=(run.epoch, run.version + 1))
+    assert (read_again.past, read_again.history.runs) == (None, 0), "whoever knows the past is not told it"
+    db.finish_run(read_again)
+    stale = db.begin_run("s", [Message("user", "Hi")], history=LIMITS[0], known=(run.epoch, run.version + 1))
+    assert stale.history.runs == 6
+    assert cache.stats().bytes > 0
+    cached.delete_session("s")
+    assert cache.stats().sessions == 0
 
 
 ANOTHER_PROCESS = """

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from recollect import checks
 from recollect.faces import LOOPS, THREADS, Mutex, let_go_at_fork
+from recollect.history import HistoryLimits
 from recollect.message import Message
 from recollect.port import Access, Operation, P, T, drive
-from recollect.run import RunOutput
+from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
-from recollect.store import Store, changes, rows, sessions
+from recollect.store import OpenRun, Store, changes, rows, sessions, turns
 from recollect.store.copies import Copy, copy_session, get_version
+from recollect.store.turns import Commit
+from recollect.store.window import Growing, Window
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 
@@ -43,9 +47,28 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     evictions: int = 0
     """Copies that had to make room."""
     sessions: int = 0
-    """Copies held."""
+    """Sessions of which something is held."""
     bytes: int = 0
     """About how much memory they take."""
+
+
+class _Entry:
+    """What is kept of one session."""
+
+    __slots__ = ("bytes", "copy", "windows")
+
+    def __init__(
+        self, copy: Copy | None = None, windows: Mapping[HistoryLimits, Window] = MappingProxyType({})
+    ) -> None:
+        self.copy = copy
+        self.windows = windows
+        """What the next turn is shown of the past, by the limits of who asks."""
+        self.bytes = (0 if copy is None else copy.bytes) + sum(window.bytes for window in windows.values())
+
+
+def _is_newer(at: tuple[int, int], known: tuple[int, int]) -> bool:
+    """Whether one of two versions may be the newer one: of different epochs nobody can tell."""
+    return at[0] != known[0] or at[1] >= known[1]
 
 
 class SessionCache:
@@ -58,7 +81,7 @@ class SessionCache:
     def __init__(self, max_bytes: int = MAX_BYTES, max_sessions: int | None = None) -> None:
         self.max_bytes = checks.count("max_bytes", max_bytes)
         self.max_sessions = None if max_sessions is None else checks.count("max_sessions", max_sessions)
-        self._copies: OrderedDict[Key, Copy] = OrderedDict()
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._numbers: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
         self._next = count()
         self._counts = dict.fromkeys(("hits", "misses", "catch_ups", "reloads", "evictions"), 0)
@@ -73,12 +96,12 @@ class SessionCache:
     def stats(self) -> CacheStats:
         """What the cache did until now, and what it holds."""
         with self._mutex:
-            return CacheStats(**self._counts, sessions=len(self._copies), bytes=self._bytes)
+            return CacheStats(**self._counts, sessions=len(self._entries), bytes=self._bytes)
 
     def clear(self) -> None:
-        """Let go of all copies."""
+        """Let go of everything."""
         with self._mutex:
-            self._copies.clear()
+            self._entries.clear()
             self._bytes = 0
 
     def number(self, db: Store) -> int:
@@ -91,27 +114,37 @@ class SessionCache:
         return number
 
     def find(self, key: Key) -> Copy | None:
-        """The copy, now the one that was read last."""
+        """The copy of a session, which is now the one that was read last."""
         with self._mutex:
-            copy = self._copies.get(key)
-            if copy is not None:
-                self._copies.move_to_end(key)
-            return copy
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry.copy
+
+    def find_window(self, key: Key, limits: HistoryLimits) -> Window | None:
+        """The window on the past of a session within these limits."""
+        with self._mutex:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry.windows.get(limits)
 
     def keep(self, key: Key, copy: Copy) -> None:
         """Keep a copy, unless a newer one is there; let others go until there is room."""
         with self._mutex:
-            known = self._copies.get(key)
-            if known is not None and known.at[0] == copy.at[0] and known.at[1] > copy.at[1]:
-                return
-            self._drop(key)
-            if copy.bytes > self.max_bytes or self.max_sessions == 0:
-                return
-            self._copies[key] = copy
-            self._bytes += copy.bytes
-            while self._bytes > self.max_bytes or len(self._copies) > (self.max_sessions or len(self._copies)):
-                self._drop(next(iter(self._copies)))
-                self._counts["evictions"] += 1
+            entry = self._entries.get(key) or _Entry()
+            if entry.copy is None or _is_newer(copy.at, entry.copy.at):
+                self._put(key, _Entry(copy, entry.windows))
+
+    def keep_window(self, key: Key, window: Window) -> None:
+        """Keep a window, likewise."""
+        with self._mutex:
+            entry = self._entries.get(key) or _Entry()
+            known = entry.windows.get(window.limits)
+            if known is None or _is_newer(window.at, known.at):
+                self._put(key, _Entry(entry.copy, {**entry.windows, window.limits: window}))
 
     def forget(self, key: Key) -> None:
         """Let go of the copy of a session that is gone."""
@@ -121,7 +154,7 @@ class SessionCache:
     def forget_all(self, number: int) -> None:
         """Let go of the copies of a database that is gone."""
         with self._mutex:
-            for key in [key for key in self._copies if key[0] == number]:
+            for key in [key for key in self._entries if key[0] == number]:
                 self._drop(key)
 
     def count(self, what: str) -> None:
@@ -138,10 +171,20 @@ class SessionCache:
         del child
         self._mutex.release()
 
+    def _put(self, key: Key, entry: _Entry) -> None:
+        self._drop(key)
+        if entry.bytes > self.max_bytes or self.max_sessions == 0:
+            return
+        self._entries[key] = entry
+        self._bytes += entry.bytes
+        while self._bytes > self.max_bytes or len(self._entries) > (self.max_sessions or len(self._entries)):
+            self._drop(next(iter(self._entries)))
+            self._counts["evictions"] += 1
+
     def _drop(self, key: Key) -> None:
-        copy = self._copies.pop(key, None)
-        if copy is not None:
-            self._bytes -= copy.bytes
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.bytes
 
     def __repr__(self) -> str:
         stats = self.stats()
@@ -207,6 +250,56 @@ class Copies:
             raise rows.no_session(session_id)
         return copy.last_run(lambda one: one.is_top)
 
+    async def begin_run(
+        self,
+        access: Access,
+        session_id: str,
+        input: Sequence[Message],
+        *,
+        history: HistoryLimits | None = None,
+        **rest: Any,
+    ) -> OpenRun:
+        """Begin a run; the past is not read where it is known."""
+        window = None if history is None else self._cache.find_window(self._key(session_id), history)
+        known = None if window is None else window.at
+        run = await access.do(turns.begin_run, session_id, input, history=history, known=known, **rest)
+        if history is None:
+            return run
+        if run.past is not None:
+            window = Window.of(run.past, (run.epoch, run.version), history) if run.is_apart else None
+        if window is None:
+            return run
+        seen = run.history if run.past is not None else window.history()
+        return msgspec.structs.replace(run, history=seen, past=None, growing=Growing(run, window, input))
+
+    async def append_messages(
+        self, access: Access, run: OpenRun, messages: Sequence[Message] = (), *, at: int | None = None, **rest: Any
+    ) -> Commit:
+        """Store a step of a run."""
+        commit = await access.do(turns.append_messages, run, messages, at=at, **rest)
+        if isinstance(run.growing, Growing):
+            run.growing.append(messages, at, commit)
+        return commit
+
+    async def finish_run(
+        self,
+        access: Access,
+        run: OpenRun,
+        messages: Sequence[Message] = (),
+        *,
+        at: int | None = None,
+        status: RunStatus = RunStatus.completed,
+        **rest: Any,
+    ) -> Commit:
+        """Store the end of a run; it becomes part of what the next one is shown."""
+        commit = await access.do(turns.finish_run, run, messages, at=at, status=status, **rest)
+        if isinstance(run.growing, Growing):
+            run.growing.append(messages, at, commit)
+            window = run.growing.finish(run, status)
+            if window is not None:
+                self._cache.keep_window(self._key(run.session_id), window)
+        return commit
+
     async def delete_session(self, access: Access, session_id: str, user_id: str | None = None) -> None:
         """Delete a session, here too."""
         await access.do(changes.delete_session, session_id, user_id)
@@ -268,6 +361,9 @@ _CACHED: Final[dict[Any, Callable[..., Coroutine[Any, Any, Any]]]] = {
     sessions.get_messages: Copies.get_messages,
     sessions.get_run: Copies.get_run,
     sessions.get_last_run: Copies.get_last_run,
+    turns.begin_run: Copies.begin_run,
+    turns.append_messages: Copies.append_messages,
+    turns.finish_run: Copies.finish_run,
     changes.delete_session: Copies.delete_session,
     changes.delete_if_there: Copies.delete_if_there,
 }
@@ -279,6 +375,7 @@ class CachedStore(Store):
     def __init__(self, home: Store, cache: SessionCache) -> None:
         self._home = home
         self._copies = Copies(cache, cache.number(home))
+        self._threads, self._loops = Access(home, THREADS), Access(home, LOOPS)
         self.cache = cache
 
     @property
@@ -290,7 +387,7 @@ class CachedStore(Store):
         cached = _CACHED.get(operation)
         if cached is None:
             return self._home.transact(operation, *args, **kwargs)
-        value: T = drive(cached(self._copies, Access(self._home, THREADS), *args, **kwargs))
+        value: T = drive(cached(self._copies, self._threads, *args, **kwargs))
         return value
 
     async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -298,7 +395,7 @@ class CachedStore(Store):
         cached = _CACHED.get(operation)
         if cached is None:
             return await self._home.atransact(operation, *args, **kwargs)
-        value: T = await cached(self._copies, Access(self._home, LOOPS), *args, **kwargs)
+        value: T = await cached(self._copies, self._loops, *args, **kwargs)
         return value
 
     def close(self) -> None:

@@ -127,7 +127,7 @@ def _file(connection: sqlite3.Connection, durability: str) -> Iterator[Finding]:
 
 def _transact_on(connection: sqlite3.Connection) -> Callable[[Operation[..., Any]], Any]:
     clock = SystemClock()
-    return lambda operation: drive(operation(SqliteTx(connection, clock.now())))
+    return lambda operation: drive(operation(SqliteTx(connection, clock)))
 
 
 def _check_schema(schema: int, min_reader: int) -> Finding:

@@ -32,7 +32,7 @@ from recollect.errors import (
 )
 from recollect.faces import FairLock, Gate, Job, Worker, finished, let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
-from recollect.port import Clock, Duplicate, Mode, Operation, P, Row, Statement, drive, mode_of
+from recollect.port import Clock, Duplicate, Mode, Operation, P, Params, Row, Statement, drive, mode_of
 from recollect.store import Store
 from recollect.store.lists import fold
 
@@ -55,8 +55,8 @@ _FUNCTIONS: Final = {
     "{fold}": "recollect_fold",
 }
 
-_DIALECT: dict[str, str] = {}
-"""Statements as SQLite takes them, by their portable text."""
+_DIALECT: dict[str, tuple[str, bool]] = {}
+"""Statements as SQLite takes them, by their portable text; and whether they ask who runs them, or when."""
 
 _CODES: Final[dict[int, type[DatabaseError]]] = {
     sqlite3.SQLITE_BUSY: DatabaseBusy,
@@ -90,32 +90,40 @@ class SystemClock:
 class SqliteTx:
     """One transaction on one connection; it answers at once."""
 
-    __slots__ = ("_connection", "_given")
+    __slots__ = ("_clock", "_connection", "_given")
 
-    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self._connection = connection
-        self._given = {"now": now, "owner": owner.this_process()}
+        self._clock = clock
+        self._given: Params | None = None
 
     async def execute(self, *statements: Statement) -> list[list[Row]]:
         execute, found = self._connection.execute, []
         try:
             for sql, params in statements:
-                params.update(self._given)
-                found.append(execute(_DIALECT.get(sql) or _dialect(sql), params).fetchall())
+                made, is_given = _DIALECT.get(sql) or _dialect(sql)
+                if is_given:
+                    params.update(self._given or self._give())
+                found.append(execute(made, params).fetchall())
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode not in _TAKEN:
                 raise
             raise Duplicate(str(error)) from error
         return found
 
+    def _give(self) -> Params:
+        self._given = {"now": self._clock.now(), "owner": owner.this_process()}
+        return self._given
 
-def _dialect(sql: str) -> str:
+
+def _dialect(sql: str) -> tuple[str, bool]:
     made = sql
     for name, function in _FUNCTIONS.items():
         made = made.replace(name, function)
     # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
-    made = _DIALECT[sql] = re.sub(r"{along (\w+)}", r"indexed by \1", made)
-    return made
+    made = re.sub(r"{along (\w+)}", r"indexed by \1", made)
+    _DIALECT[sql] = made, ":now" in made or ":owner" in made
+    return _DIALECT[sql]
 
 
 class SqliteDb(Store):
@@ -241,7 +249,7 @@ class SqliteDb(Store):
 
     def _run(self, connection: sqlite3.Connection, work: Callable[..., Any], mode: Mode, deadline: float = 0.0) -> Any:
         """One operation, with its begin and its commit."""
-        tx = SqliteTx(connection, self._clock.now())
+        tx = SqliteTx(connection, self._clock)
         try:
             if mode is Mode.look:
                 return drive(work(tx))
@@ -331,7 +339,7 @@ class SqliteDb(Store):
 
     def _write_within(self, connection: sqlite3.Connection, job: Job) -> None:
         try:
-            job.value = drive(job.work(SqliteTx(connection, self._clock.now())))
+            job.value = drive(job.work(SqliteTx(connection, self._clock)))
         except sqlite3.Error:
             raise
         except Exception as error:  # noqa: BLE001 - carried over to the one who waits, and raised there

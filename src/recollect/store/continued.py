@@ -82,7 +82,7 @@ async def continue_run(
     seen = History()
     if history is not None:
         [found] = await tx.execute(past(p, history))
-        seen = await read_past(tx, p, found, history, 0, run_seq - 1 + p["top"])
+        seen = (await read_past(tx, p, found, history, 0, run_seq - 1 + p["top"])).history(history)
     opened = OpenRun(
         session_id=session_id,
         run_id=run_id,

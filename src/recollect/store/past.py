@@ -8,6 +8,8 @@ from itertools import repeat
 from operator import contains, itemgetter
 from typing import Final
 
+import msgspec
+
 from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
 from recollect.message import MAY_CALL, Message
 from recollect.port import Params, Row, Statement, Tx
@@ -18,11 +20,33 @@ _PLACE = itemgetter(0, 1)
 _NO_RUN: Final = 1 << 62
 
 
+class Past(msgspec.Struct, frozen=True):
+    """The newest runs that fit, as they were read."""
+
+    rows: Sequence[Row] = ()
+    """Run, place, role and body of each message, in order."""
+    runs: int = 0
+    older: bool = False
+    """Whether runs before these were left out."""
+
+    def history(self, limits: HistoryLimits) -> History:
+        """What the model is shown of it."""
+        _, _, said_by, bodies = zip(*self.rows, strict=True) if self.rows else ((), (), (), ())
+        return select(
+            Message.stored_all(said_by, bodies), self.runs, limits, older=self.older, tools=has_tools(said_by, bodies)
+        )
+
+
+def has_tools(roles: Sequence[str], bodies: Sequence[str]) -> bool:
+    """Whether tools may have been called in these messages."""
+    return "tool" in roles or any(map(contains, bodies, repeat(MAY_CALL)))
+
+
 @cache
-def _past(earlier: str) -> str:
+def _past(earlier: str, most: str) -> str:
     # One run more than may be shown is read: so that it is known whether any were left out.
     # Where all of them fit, which is the rule, nothing is summed up run by run.
-    runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, ":history_runs + 1", condition=earlier)
+    runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, most, condition=earlier)
     return f"""
     with runs as materialized ({runs})
     select m.run_seq, m.idx, m.role, m.body from recollect_messages m
@@ -44,16 +68,34 @@ def _candidates(earlier: str) -> str:
     return f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most', condition=earlier)}) runs"
 
 
-def past(p: Params, limits: HistoryLimits) -> Statement:
-    """The statement that reads the window; with ``before`` among the parameters, on the runs before that place."""
-    return _past(_earlier(p)), p | {"history_runs": limits.runs, "history_chars": limits.chars}
+_MOST: Final = ":history_runs + 1"
+
+_MOST_UNLESS_KNOWN: Final = f"""
+case when exists (
+    select 1 from recollect_sessions s
+    where s.session_id = :session_id and s.epoch = :known_epoch and s.version = :known_version + 1
+) then 0 else {_MOST} end
+"""
+
+
+def past(p: Params, limits: HistoryLimits, known: tuple[int, int] | None = None) -> Statement:
+    """The statement that reads the window; with ``before`` among the parameters, on the runs before that place.
+
+    ``known`` is the epoch and version of a window that the caller has: it finds nothing while that is the newest.
+    """
+    asked: Params = {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
+    if "before" in p:
+        asked["before"] = p["before"]
+    if known is None:
+        return _past(_earlier(p), _MOST), asked
+    return _past(_earlier(p), _MOST_UNLESS_KNOWN), asked | {"known_epoch": known[0], "known_version": known[1]}
 
 
 def _earlier(p: Params) -> str:
     return "and r.run_seq < :before" if "before" in p else ""
 
 
-async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> History:
+async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> Past:
     """The past of a session that had ``completed`` runs completed and ``begun`` begun, this one included."""
     found.sort(key=_PLACE)
     runs = {row[0] for row in found}
@@ -65,10 +107,4 @@ async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, 
     if not older and begun - p["top"] > len(runs):
         [past] = await tx.execute((_candidates(_earlier(p)), p | {"most": len(runs) + 1}))
         older = past[0][0] > len(runs)
-    return _shown(found, len(runs), limits, older=older)
-
-
-def _shown(found: Sequence[Row], runs: int, limits: HistoryLimits, *, older: bool) -> History:
-    _, _, said_by, bodies = zip(*found, strict=True) if found else ((), (), (), ())
-    tools = "tool" in said_by or any(map(contains, bodies, repeat(MAY_CALL)))
-    return select(Message.stored_all(said_by, bodies), runs, limits, older=older, tools=tools)
+    return Past(found, len(runs), older)

@@ -24,7 +24,7 @@ from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary, read_summary
 from recollect.store.attempts import discard
 from recollect.store.newest import ALIVE, stored_as
-from recollect.store.past import past, read_past
+from recollect.store.past import Past, past, read_past
 from recollect.store.rows import NO_METRICS, OPEN, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
@@ -51,6 +51,12 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     """The session's state as JSON texts by key; empty unless it was asked for."""
     summary: SessionSummary | None = None
     """What the session was about until now; None unless it was asked for."""
+    past: Past | None = None
+    """The past as it was read; None where the caller's own is the newest, or none was asked for."""
+    is_apart: bool = False
+    """Whether no other run of the session was under way when this one began."""
+    growing: Any = None
+    """What a cache keeps of the run while it is under way."""
     took: RunMetrics = NO_METRICS
     """What the run had taken before it was taken up again; the session has counted that."""
     stop: Stop = msgspec.field(default_factory=Stop)
@@ -98,6 +104,7 @@ async def begin_run(
     with_summary: bool = False,
     again: bool = False,
     alone: bool = False,
+    known: tuple[int, int] | None = None,
     token: int | None = None,
 ) -> OpenRun:
     """Begin a run and store what was asked, making the session if there is none.
@@ -105,7 +112,8 @@ async def begin_run(
     ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
     summary; ``state`` sets keys of the state. ``again`` lets the run take the place of an attempt under the same
     ``run_id`` that failed, was cancelled or was interrupted: what that had stored is gone. ``alone`` refuses a run
-    beside one that is under way.
+    beside one that is under way. ``known`` is the epoch and version of a session whose past the caller has: while that
+    is the newest, it is not read, and ``past`` is None.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
@@ -125,20 +133,26 @@ async def begin_run(
     p["attempt"] = 1 + await discard(tx, p) if again else 1
     batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
     reading = {STATE_OF: with_state, SUMMARY_OF: with_summary, _OTHERS: alone}
-    wanted = [*([] if history is None else [past(p, history)]), *((sql, p) for sql, read in reading.items() if read)]
+    wanted = [
+        *([] if history is None else [past(p, history, known)]),
+        *((sql, p) for sql, read in reading.items() if read),
+    ]
     try:
-        gate, gone, *answers = await tx.execute(*batch, *wanted)
+        gate, others, *answers = await tx.execute(*batch, *wanted)
     except Duplicate as error:
         raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
         raise UserRequired(session_id) if user_id is None else no_session(session_id)
-    if gone:
+    if not all(alive for _, alive in others):
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
     answers = answers[len(batch) - 2 :]
     if alone and answers.pop():
         raise SessionBusy(f"another run is under way in session {session_id!r}; wait for it, or queue runs")
     summary = read_summary(dict(answers.pop())) if with_summary else None
     run_seq, version, epoch, now, completed, begun = gate[0]
+    seen = None
+    if history is not None and known != (epoch, version - 1):
+        seen = await read_past(tx, p, answers[0], history, completed, begun)
     return OpenRun(
         session_id=session_id,
         run_id=p["run_id"],
@@ -149,7 +163,9 @@ async def begin_run(
         created_at=checks.from_micros(now),
         parent_run_id=parent_run_id,
         attempt=p["attempt"],
-        history=History() if history is None else await read_past(tx, p, answers[0], history, completed, begun),
+        history=History() if seen is None or history is None else seen.history(history),
+        past=seen,
+        is_apart=not others,
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
     )
@@ -178,7 +194,7 @@ async def refresh_run(
     seen = History()
     if history is not None:
         [found] = await tx.execute(past(p, history))
-        seen = await read_past(tx, p, found, history, *header[0])
+        seen = (await read_past(tx, p, found, history, *header[0])).history(history)
     return msgspec.structs.replace(
         run,
         history=seen,
@@ -315,10 +331,10 @@ def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
 
 
 def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: Mapping[str, str]) -> list[Statement]:
-    """What a begin writes; the first two answers are the gate and the runs whose holders are gone."""
+    """What a begin writes; the first two answers are the gate and the other runs under way."""
     batch = [
         (_BEGIN_HEADER, p),
-        (_OTHERS_GONE, p),
+        (_OTHERS_UNDER_WAY, p),
         (_BEGIN_RUN, p),
         (_BEGIN_LEASE, p),
         *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
@@ -384,8 +400,8 @@ select s.session_id, :digest, :role, :body from recollect_sessions s where {OPEN
 on conflict (session_id, digest) do nothing
 """
 
-_OTHERS_GONE = """
-select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+_OTHERS_UNDER_WAY = """
+select l.run_seq, case when {alive} then 1 else 0 end from recollect_leases l where l.session_id = :session_id
 """
 
 _SETTLE = """
