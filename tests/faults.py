@@ -1,87 +1,157 @@
-"""A real SQLite connection that fails at one chosen statement: before it is run, or after it took effect."""
+"""A database that fails where a test wants it: a real file and a real `SqliteDb`, with faults between it and SQLite.
+
+A fault raises what SQLite raises, and leaves the connection as SQLite leaves it.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import pytest
+from recollect.db.sqlite import SqliteDb
+from recollect.errors import DatabaseBusy, DatabaseError, DatabaseFull
 
-from recollect.db import sqlite
+Rows = dict[str, list[tuple[Any, ...]]]
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-KINDS: dict[str, int] = {
-    "busy": sqlite3.SQLITE_BUSY,
-    "full": sqlite3.SQLITE_FULL,
-    "read only": sqlite3.SQLITE_READONLY,
-    "I/O error": sqlite3.SQLITE_IOERR,
-    "connection lost": sqlite3.SQLITE_CANTOPEN,
+class Kind(NamedTuple):
+    """A way to fail."""
+
+    code: int
+    text: str
+    error: type[DatabaseError]
+    """What the caller gets, where the outcome is known."""
+    undoes: tuple[str, ...] = ()
+    """What SQLite itself undoes the whole transaction at; else it stays open."""
+    ends: bool = False
+    """Whether nothing on this connection works any more, not even a rollback."""
+
+
+KINDS = {
+    "busy": Kind(sqlite3.SQLITE_BUSY, "database is locked", DatabaseBusy),
+    "full": Kind(sqlite3.SQLITE_FULL, "database or disk is full", DatabaseFull, ("commit",)),
+    "failing": Kind(sqlite3.SQLITE_IOERR_WRITE, "disk I/O error", DatabaseError, ("statement", "commit")),
+    "lost": Kind(sqlite3.SQLITE_IOERR_ACCESS, "disk I/O error", DatabaseError, ends=True),
 }
-"""What may go wrong, by the code that SQLite gives it."""
 
-QUIET = ("pragma", "select 1 from sqlite_master", "select coalesce(max(schema)")
+
+class Fault(NamedTuple):
+    """What fails, and when. One that is at a place happens once; a busy database stays so for those who begin."""
+
+    kind: Kind
+    at: int | None = None
+    """The number of the call: begin, statements and commit in order, all transactions together."""
+    begin: int | None = None
+    """Or the number of the begin, those of transactions that only read left out."""
+    commit: int | None = None
+    """Or the number of the commit, counted likewise."""
+    mark: str | None = None
+    """Or a text among the parameters; whatever carries it fails, again and again."""
+    after: bool = False
+    """Whether it fails once it was done."""
+    stays: bool = False
+    """Whether everything fails from there on."""
 
 
 class Faults:
-    """Counts the statements of an operation, and has one of them fail."""
+    """What was run since the last `watch` or `arm`, and what is to fail."""
 
     def __init__(self) -> None:
-        self.seen: list[str] = []
-        self.at: int | None = None
-        self.after = False
-        self.undone = False
-        self.code = sqlite3.SQLITE_IOERR
+        self.watch()
 
-    def plan(self, at: int | None, kind: str = "I/O error", *, after: bool = False, undone: bool = False) -> None:
-        """Have statement number ``at`` fail once; None for none. ``undone``: SQLite has rolled back by itself."""
-        self.seen, self.at, self.code, self.after, self.undone = [], at, KINDS[kind], after, undone
+    def watch(self, committed: Callable[[], None] | None = None) -> None:
+        """Only look on; tell of each commit."""
+        self.fault: Fault | None = None
+        self.fired = False
+        self.failed = ""
+        self.calls: list[str] = []
+        self.begins = 0
+        self.commits = 0
+        self.committed = committed
 
-    def due(self, sql: str, *, after: bool) -> bool:
-        """Whether this statement fails now."""
-        if sql.strip().startswith(QUIET) or self.at is None:
+    def arm(self, fault: Fault) -> None:
+        """Fail."""
+        self.watch()
+        self.fault = fault
+
+    def due(self, sql: str, params: Any, *, writes: bool) -> bool:
+        """Count a call; whether it is to fail."""
+        self.calls.append(sql)
+        begins, commits = sql == "begin immediate", sql == "commit" and writes
+        self.begins += begins
+        self.commits += commits
+        fault = self.fault
+        if fault is None:
             return False
-        if not after:
-            self.seen.append(sql)
-        return len(self.seen) == self.at + 1 and after == self.after
-
-    def error(self) -> sqlite3.OperationalError:
-        error = sqlite3.OperationalError("made to fail")
-        error.sqlite_errorcode = self.code
-        return error
-
-
-class FaultyConnection(sqlite3.Connection):
-    """A connection to a real file."""
-
-    faults: ClassVar[Faults]
-
-    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:  # type: ignore[override]
-        if self.faults.due(sql, after=False):
-            if self.faults.undone:
-                super().execute("rollback")
-            raise self.faults.error()
-        cursor = super().execute(sql, *args)
-        if self.faults.due(sql, after=True):
-            cursor.fetchall()
-            raise self.faults.error()
-        return cursor
+        if fault.mark is not None:
+            return any(fault.mark in str(value) for value in dict(params).values())
+        if self.fired:
+            return fault.stays or (fault.kind is KINDS["busy"] and sql == self.failed and sql.startswith("begin"))
+        self.failed = sql
+        at = fault.at == len(self.calls) - 1
+        return at or (begins and fault.begin == self.begins) or (commits and fault.commit == self.commits)
 
 
-@contextmanager
-def faulty() -> Iterator[Faults]:
-    """Every connection that is opened here can be made to fail."""
-    faults = Faults()
-    connect = sqlite3.connect
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FaultyConnection, "faults", faults, raising=False)
-        patch.setattr(
-            sqlite.sqlite3, "connect", lambda *args, **options: connect(*args, **options, factory=FaultyConnection)
-        )
-        yield faults
+class FaultyConnection:
+    """A connection to SQLite, and the faults before it."""
+
+    def __init__(self, real: sqlite3.Connection, faults: Faults) -> None:
+        self._real = real
+        self._faults = faults
+        self._writes = False
+        self._ended: Kind | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, params: Any = ()) -> sqlite3.Cursor:
+        if self._ended is not None:
+            raise _error(self._ended)
+        if sql.startswith("begin"):
+            self._writes = sql == "begin immediate"
+        if sql == "rollback" or not self._faults.due(sql, params, writes=self._writes):
+            done = self._real.execute(sql, params)
+            if sql == "commit" and self._faults.committed is not None:
+                self._faults.committed()
+            return done
+        assert self._faults.fault is not None
+        return self._fail(sql, params, self._faults.fault)
+
+    def _fail(self, sql: str, params: Any, fault: Fault) -> sqlite3.Cursor:
+        if fault.after and not self._faults.fired:
+            self._real.execute(sql, params).fetchall()
+        self._faults.fired = True
+        kind = fault.kind
+        if ("commit" if sql == "commit" else "statement") in kind.undoes and self._real.in_transaction:
+            self._real.rollback()
+        self._ended = kind if kind.ends else None
+        raise _error(kind)
 
 
-COUNT = 1 << 30
-"""A number of a statement that is never reached: all are counted."""
+def _error(kind: Kind) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(kind.text)
+    error.sqlite_errorcode = kind.code
+    return error
+
+
+class FaultyDb(SqliteDb):
+    """A database in a file, whose connections fail as its `faults` say. It does not wait long for others."""
+
+    def __init__(self, db_file: Path, **options: Any) -> None:
+        super().__init__(db_file, **({"durability": "normal", "timeout": 0.02} | options))
+        self.faults = Faults()
+
+    def _connect(self) -> Any:
+        return FaultyConnection(super()._connect(), self.faults)
+
+
+def rows_in(file: Path) -> Rows:
+    """Every stored row by table, as another program sees it."""
+    other = sqlite3.connect(file)
+    try:
+        names = other.execute("select name from sqlite_master where type = 'table' and name like 'recollect_%'")
+        return {name: sorted(other.execute(f"select * from {name}").fetchall(), key=repr) for (name,) in names}
+    finally:
+        other.close()

@@ -18,7 +18,7 @@ import msgspec
 
 from recollect import checks
 from recollect.calls import Call
-from recollect.errors import InvalidArgument, ModelError, NamingFailed, NotFound
+from recollect.errors import InvalidArgument, ModelError, NamingFailed, NotFound, OutcomeUnknown
 from recollect.history import CHARS_PER_TOKEN
 from recollect.message import Usage
 from recollect.naming import title_from_first_message
@@ -387,9 +387,10 @@ class Batch:
         if self._limit is not None:
             some = min(some, self._limit - self._begun)
         after = self._after
+        unsure: tuple[type[BaseException], ...] = (OutcomeUnknown, *self._at.access.world.interrupts)
         try:
             claimed = await self._at.do(claim_next, self._wanted, self._token, after=after, limit=some)
-        except self._at.access.world.interrupts:
+        except unsure:
             await self._at.do(let_go_next, self._wanted, self._token, after=after)
             raise
         self._after = claimed.upto

@@ -21,7 +21,6 @@ from recollect import checks
 from recollect.ask import answers, nothing_said
 from recollect.errors import (
     InvalidArgument,
-    OutcomeUnknown,
     RecollectError,
     RunConflict,
     RunFailed,
@@ -32,7 +31,7 @@ from recollect.errors import (
 )
 from recollect.history import UNKNOWN_OUTCOME, HistoryLimits
 from recollect.message import Message, ToolCall, Usage
-from recollect.port import Access, Model, ModelRequest, Reply, Stopped, T, drive
+from recollect.port import Access, Model, ModelRequest, Reply, Stopped, drive
 from recollect.run import (
     RunEvent,
     RunMetrics,
@@ -47,7 +46,7 @@ from recollect.run import (
 from recollect.session import SessionSummary
 from recollect.store import keep_alive
 from recollect.store.continued import continue_run
-from recollect.store.outcome import find_begun, find_end, find_step
+from recollect.store.outcome import certain
 from recollect.store.sessions import get_run
 from recollect.store.turns import (
     Commit,
@@ -192,8 +191,9 @@ async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
     token = new_token()
     began = time.perf_counter()
 
-    async def begin() -> OpenRun:
-        return await access.do(
+    try:
+        opened = await certain(
+            access,
             begin_run,
             plan.session_id,
             plan.input,
@@ -215,33 +215,11 @@ async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
             alone=plan.others == "refuse",
             token=token,
         )
-
-    try:
-        opened = await settled(begin, lambda: _begun(plan, access, token))
     except access.world.interrupts:
         await _cancel_unknown(plan, access, token)
         raise
     keep_alive(access.db, opened)
     return Turn(plan, access, opened, began)
-
-
-async def _begun(plan: Plan, access: Access, token: int) -> OpenRun | None:
-    """The run, if it was begun after all, with all that it was to know of the session."""
-    opened = await access.do(find_begun, plan.session_id, plan.run_id, token)
-    if opened is None:
-        return None
-    return await access.do(
-        refresh_run, opened, history=plan.history, with_state=plan.with_state, with_summary=plan.with_summary
-    )
-
-
-async def settled(attempt: Callable[[], Awaitable[T]], look: Callable[[], Awaitable[T | None]]) -> T:
-    """Store something; where the database does not say whether it was stored, look, and repeat it if it was not."""
-    try:
-        return await attempt()
-    except OutcomeUnknown:
-        found = await look()
-    return await attempt() if found is None else found
 
 
 async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
@@ -565,27 +543,22 @@ class Turn:
             yield place, call, await tool.call(self._access.world, call.arguments, self._context)
 
     async def _commit(self, place: int, messages: tuple[Message, ...]) -> None:
-        do, opened, changes = self._access.do, self._opened, self._state.changes()
-        await settled(
-            lambda: do(append_messages, opened, messages, at=place, state=changes),
-            lambda: do(find_step, opened, messages, place),
-        )
+        changes = self._state.changes()
+        await certain(self._access, append_messages, self._opened, messages, at=place, state=changes)
         self._keep(place, messages)
 
     async def _finish(self, status: RunStatus, messages: tuple[Message, ...], error: str | None = None) -> RunOutput:
-        do, opened, metrics, changes = self._access.do, self._opened, self._metrics(), self._state.changes()
-        commit = await settled(
-            lambda: do(
-                finish_run,
-                opened,
-                messages,
-                at=self._place,
-                status=status,
-                metrics=metrics,
-                error=error,
-                state=changes,
-            ),
-            lambda: do(find_end, opened, status),
+        metrics = self._metrics()
+        commit = await certain(
+            self._access,
+            finish_run,
+            self._opened,
+            messages,
+            at=self._place,
+            status=status,
+            metrics=metrics,
+            error=error,
+            state=self._state.changes(),
         )
         self._keep(self._place, messages)
         self.commit = commit

@@ -1,105 +1,240 @@
-"""A database that fails in the midst of a run: it is said, nothing is there twice, and trying again completes it."""
+"""A commit of unknown outcome is looked up: the run goes on, and nothing is said, asked or stored twice."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_kit import FACES, ScriptedModel, calls
-from faults import COUNT, Faults, faulty
+from agent_kit import ScriptedModel, calls
+from faults import KINDS, Fault, FaultyDb
 
-from recollect import Agent, DatabaseError, RunStatus, SqliteDb
-from recollect.doctor import database, healthy
+from recollect import (
+    DatabaseError,
+    Message,
+    ModelError,
+    OutcomeUnknown,
+    RunContext,
+    RunEvent,
+    RunInProgress,
+    RunStatus,
+)
 
 pytestmark = pytest.mark.anyio
 
-MODEL_CALLS = 2
+Bound = Callable[..., Any]
+
+OUTCOMES = pytest.mark.parametrize("outcome", ["stored", "not stored"])
 
 
-def look(at: int) -> str:
-    """Look."""
-    return f"saw {at}"
+def doubt(commit: int, outcome: str) -> Fault:
+    """An I/O error at a commit, which took effect or did not."""
+    return Fault(KINDS["failing"], commit=commit, after=outcome == "stored")
 
 
-class Bench:
-    """An agent on an open file, whose run asks for two tools and then answers; each with a session of its own."""
-
-    def __init__(self, face: str, db: SqliteDb, faults: Faults) -> None:
-        self.face, self.db, self.faults = face, db, faults
-        self.model = ScriptedModel()
-        self.agent = FACES[face](Agent(self.model, db=db, tools=[look]))
-
-    async def run(self, session_id: str) -> Any:
-        self.model.requests.clear()
-        self.model.answers = [calls(("look", '{"at": 0}'), ("look", '{"at": 1}')), "Seen."]
-        return await self.agent.run("Look", session_id=session_id, run_id="r", session_state={"k": session_id})
-
-    async def statements(self) -> list[str]:
-        """What a run has the database do."""
-        await self.run("first")
-        self.faults.plan(COUNT)
-        await self.run("counted")
-        said = [sql.strip() for sql in self.faults.seen]
-        self.faults.plan(None)
-        return said
-
-    async def check(self, session_id: str) -> None:
-        """The run is there once, complete, and everything is in order."""
-        session = await self.agent.get_session(session_id)
-        assert [run.status for run in session.runs] == [RunStatus.completed]
-        assert [tool.result for tool in session.runs[0].tools] == ["saw 0", "saw 1"]
-        assert (session.runs[0].content, session.session_state) == ("Seen.", {"k": session_id})
-        assert (session.header.run_count, session.header.completed_count, session.header.message_count) == (1, 1, 3)
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FaultyDb]:
+    """A session with something to remember."""
+    with FaultyDb(tmp_path / "faults.db", timeout=5) as db:
+        opened = db.begin_run("s", [Message("user", "Before")], state={"seen": 0})
+        db.finish_run(opened, [Message("assistant", "Indeed")])
+        db.faults.watch()
+        yield db
 
 
-@pytest.fixture(params=FACES)
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    with faulty() as faults, SqliteDb(tmp_path / "s.db", durability="normal", timeout=0.05) as db:
-        yield Bench(request.param, db, faults)
-        faults.plan(None)
-        assert healthy(database(db))
+def look(run_context: RunContext, place: str) -> str:
+    """Look at a place."""
+    run_context.session_state["seen"] += 1
+    return f"saw {place}"
 
 
-@pytest.mark.parametrize("stored", [True, False])
-async def test_a_commit_of_unknown_outcome_is_looked_up_and_the_run_goes_on(bench: Bench, *, stored: bool) -> None:
-    commits = [number for number, sql in enumerate(await bench.statements()) if sql == "commit"]
-    assert len(commits) == 5, "begin, the calls, two results, the answer"
-    for number in commits:
-        session_id = f"{number}"
-        bench.faults.plan(number, after=stored, undone=not stored)
-        run = await bench.run(session_id)
-        assert (run.status, run.content) == (RunStatus.completed, "Seen.")
-        assert len(bench.faults.seen) > number
-        bench.faults.plan(None)
-        assert len(bench.model.requests) == MODEL_CALLS, "no model is asked twice"
-        stored_run = await bench.agent.get_run_output("r", session_id)
-        assert (stored_run.messages, stored_run.attempt) == (run.messages, 1)
-        await bench.check(session_id)
+STEPS = 6
+"""Commits of a run that looks twice: begin, a wish, its result, a wish, its result, the end."""
 
 
-@pytest.mark.parametrize("kind", ["I/O error", "full", "connection lost"])
-async def test_whichever_statement_fails_it_is_said_and_trying_again_completes_the_run(bench: Bench, kind: str) -> None:
-    said = await bench.statements()
-    for number in range(len(said)):
-        session_id = f"{number}"
-        bench.faults.plan(number, kind)
-        with pytest.raises(DatabaseError):
-            await bench.run(session_id)
-        bench.faults.plan(None)
-        session = await bench.agent.get_session(session_id)
-        assert session is None or session.runs[0].status is not RunStatus.completed, said[number]
-        run = await bench.run(session_id)
-        assert (run.status, run.content) == (RunStatus.completed, "Seen."), said[number]
-        await bench.check(session_id)
+def looking() -> ScriptedModel:
+    return ScriptedModel(calls(("look", '{"place": "here"}')), calls(("look", '{"place": "there"}')), "Nothing.")
 
 
-async def test_a_run_that_was_stored_before_the_failure_is_not_run_twice(bench: Bench) -> None:
-    """The answer is committed; what fails is said of nothing that matters any more."""
-    said = await bench.statements()
-    bench.faults.plan(len(said) - 1, after=True)
-    first = await bench.run("s")
-    bench.faults.plan(None)
-    again = await bench.run("s")
-    assert again.messages == first.messages
-    assert bench.model.requests == []
+def talking(bound: Bound, model: ScriptedModel, store: FaultyDb, **options: Any) -> Any:
+    return bound(model, db=store, tools=[look], session_state={"own": 1}, **options)
+
+
+def said(run: Any) -> list[tuple[str, str]]:
+    return [(message.role, message.text) for message in run.messages]
+
+
+WHOLE = [
+    ("user", "Look"),
+    ("assistant", ""),
+    ("tool", "saw here"),
+    ("assistant", ""),
+    ("tool", "saw there"),
+    ("assistant", "Nothing."),
+]
+
+
+def is_whole(store: FaultyDb, run: Any, model: ScriptedModel) -> None:
+    """The run is stored once and in full, is what the caller got, and took no more than it had to."""
+    assert (run.status, run.content, said(run)) == (RunStatus.completed, "Nothing.", WHOLE)
+    session = store.get_session("s")
+    assert session is not None
+    assert [said(each) for each in session.runs][1:] == [WHOLE]
+    stored = session.runs[1]
+    assert (stored.status, stored.metrics, stored.finished_at) == (run.status, run.metrics, run.finished_at)
+    assert session.session_state == {"seen": 2, "own": 1} == run.session_state
+    header = session.header
+    assert (header.run_count, header.completed_count, header.message_count) == (2, 2, 6)
+    assert len(model.requests) == 3
+    assert [text for _, text in model.seen(0)] == ["Before", "Indeed", "Look"]
+
+
+async def test_a_run_that_looks_twice_commits_as_often_as_is_assumed_here(bound: Bound, store: FaultyDb) -> None:
+    model = looking()
+    is_whole(store, await talking(bound, model, store).run("Look", session_id="s"), model)
+    assert store.faults.commits == STEPS
+
+
+@pytest.mark.parametrize("step", range(2, STEPS + 1))
+@OUTCOMES
+@pytest.mark.parametrize("how", ["run", "stream"])
+async def test_a_step_of_unknown_outcome_is_resolved_and_the_run_goes_on(
+    bound: Bound, store: FaultyDb, step: int, outcome: str, how: str
+) -> None:
+    model = looking()
+    agent = talking(bound, model, store)
+    store.faults.arm(doubt(step, outcome))
+    if how == "stream":
+        events = [event async for event in agent.events("Look", session_id="s", stream=True, stream_events=True)]
+        assert [event.event for event in events].count(RunEvent.tool_call_completed) == 2
+        run = events[-1].run
+    else:
+        run = await agent.run("Look", session_id="s")
+    assert store.faults.fired
+    is_whole(store, run, model)
+
+
+async def test_a_begin_that_was_stored_after_all_is_gone_on_with(bound: Bound, store: FaultyDb) -> None:
+    model = looking()
+    store.faults.arm(doubt(1, "stored"))
+    is_whole(store, await talking(bound, model, store).run("Look", session_id="s"), model)
+
+
+async def test_a_begin_that_was_not_stored_is_said_and_may_be_tried_again(bound: Bound, store: FaultyDb) -> None:
+    model = looking()
+    agent = talking(bound, model, store)
+    store.faults.arm(doubt(1, "not stored"))
+    with pytest.raises(DatabaseError, match="not begun") as caught:
+        await agent.run("Look", session_id="s", run_id="r")
+    assert type(caught.value) is DatabaseError
+    assert not model.requests
+    assert len(store.get_session("s").runs) == 1  # type: ignore[union-attr]
+    is_whole(store, await agent.run("Look", session_id="s", run_id="r"), model)
+
+
+@OUTCOMES
+async def test_a_next_attempt_of_unknown_outcome_is_the_next_attempt_only_where_it_is_stored(
+    bound: Bound, store: FaultyDb, outcome: str
+) -> None:
+    model = ScriptedModel(ModelError("no"), "Yes.")
+    agent = bound(model, db=store)
+    with pytest.raises(ModelError):
+        await agent.run("Look", session_id="s", run_id="r")
+    store.faults.arm(doubt(1, outcome))
+    if outcome == "not stored":
+        with pytest.raises(DatabaseError, match="not begun"):
+            await agent.run("Look", session_id="s", run_id="r")
+        assert store.get_run("r", "s").status is RunStatus.error  # type: ignore[union-attr]
+    run = await agent.run("Look", session_id="s", run_id="r")
+    assert (run.content, run.attempt, len(model.requests)) == ("Yes.", 2, 2)
+    assert store.get_run("r", "s").attempt == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("commit", [2, 3, 4])
+@OUTCOMES
+async def test_results_of_tools_that_are_in_doubt_together_are_each_resolved(
+    bound: Bound, store: FaultyDb, commit: int, outcome: str
+) -> None:
+    both = calls(("look", '{"place": "here"}'), ("look", '{"place": "there"}'))
+    model = ScriptedModel(both, "Nothing.")
+    store.faults.arm(doubt(commit, outcome))
+    run = await talking(bound, model, store).run("Look", session_id="s")
+    assert store.faults.fired
+    assert said(run) == [WHOLE[0], WHOLE[1], WHOLE[2], WHOLE[4], WHOLE[5]]
+    assert said(store.get_session("s").runs[1]) == said(run)  # type: ignore[union-attr]
+    assert len(model.requests) == 2
+
+
+@OUTCOMES
+async def test_how_a_run_failed_is_stored_once_whatever_the_commit_said(
+    bound: Bound, store: FaultyDb, outcome: str
+) -> None:
+    store.faults.arm(doubt(2, outcome))
+    with pytest.raises(ModelError) as caught:
+        await bound(ScriptedModel(ModelError("too busy")), db=store).run("Look", session_id="s", run_id="r")
+    assert caught.value.run is not None
+    stored = store.get_run("r", "s")
+    assert stored is not None
+    assert (stored.status, stored.error) == (RunStatus.error, "too busy") == (caught.value.run.status, "too busy")
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+@OUTCOMES
+@pytest.mark.parametrize("kind", ["failing", "lost"])
+async def test_where_the_database_stays_silent_no_run_is_said_to_be_completed(
+    bound: Bound, store: FaultyDb, step: int, outcome: str, kind: str
+) -> None:
+    """And once it speaks again, the same run_id gives what was stored, and the model is not asked again."""
+    model = looking()
+    agent = talking(bound, model, store)
+    after = outcome == "stored"
+    store.faults.arm(Fault(KINDS[kind], commit=step, after=after, stays=True))
+    told = []
+
+    async def listen() -> None:
+        async for event in agent.events("Look", session_id="s", run_id="r", stream=True, stream_events=True):
+            told.append(event.event)  # noqa: PERF401 - what was told until it fails
+
+    with pytest.raises(DatabaseError) as caught:
+        await listen()
+    known = kind == "lost" and not after  # SQLite had not ended the transaction
+    assert type(caught.value) is (DatabaseError if known else OutcomeUnknown)
+    assert RunEvent.run_completed not in told
+    asked = len(model.requests)
+    store.faults.watch()
+    stored = store.get_run("r", "s")
+    if step == 1 and not after:
+        assert stored is None
+    elif step == STEPS and after:
+        run = await agent.run("Look", session_id="s", run_id="r")
+        assert (run.status, run, said(run)) == (RunStatus.completed, stored, WHOLE)
+    else:
+        assert stored is not None
+        assert (stored.status, said(stored)) == (RunStatus.running, WHOLE[: step - 1 + after])
+        with pytest.raises(RunInProgress):  # its lease has not run out
+            await agent.run("Look", session_id="s", run_id="r")
+    assert len(model.requests) == asked
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+@pytest.mark.parametrize("kind", ["full", "failing", "lost"])
+async def test_a_step_that_cannot_begin_ends_the_run_and_a_next_attempt_answers(
+    bound: Bound, store: FaultyDb, step: int, kind: str
+) -> None:
+    agent = talking(bound, looking(), store)
+    store.faults.arm(Fault(KINDS[kind], begin=step))
+    with pytest.raises(DatabaseError) as caught:
+        await agent.run("Look", session_id="s", run_id="r")
+    assert type(caught.value) is KINDS[kind].error
+    assert store.faults.fired
+    stored = store.get_run("r", "s")
+    if step == 1:
+        assert stored is None
+    else:
+        assert stored is not None
+        assert (stored.status, said(stored)) == (RunStatus.error, WHOLE[: step - 1])
+    model = looking()
+    run = await talking(bound, model, store).run("Look", session_id="s", run_id="r")
+    assert (run.status, said(run), run.attempt) == (RunStatus.completed, WHOLE, 1 + (step > 1))
+    assert [said(each) for each in store.get_session("s").runs][1:] == [WHOLE]  # type: ignore[union-attr]

@@ -19,7 +19,20 @@ from recollect.history import HistoryLimits
 from recollect.port import Operation, Statement, Tx, mode_of, reads
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter
-from recollect.store import attempts, changes, claims, lists, names, past, sessions, summaries, turns
+from recollect.store import (
+    attempts,
+    changes,
+    claims,
+    continued,
+    copies,
+    lists,
+    names,
+    outcome,
+    past,
+    sessions,
+    summaries,
+    turns,
+)
 from recollect.store.lists import get_sessions
 from recollect.store.sessions import get_header, get_last_run, get_messages, get_run, get_values
 from recollect.store.turns import append_messages, begin_run, finish_run
@@ -240,7 +253,20 @@ BEGINNING = re.compile(r"\s*(select|insert|update|delete|with)\s", re.IGNORECASE
 
 def _written() -> Iterator[tuple[str, str]]:
     """Every whole statement of the store modules, by name."""
-    for module in (turns, attempts, past, changes, claims, names, summaries, sessions, lists):
+    for module in (
+        turns,
+        continued,
+        outcome,
+        attempts,
+        past,
+        copies,
+        changes,
+        claims,
+        names,
+        summaries,
+        sessions,
+        lists,
+    ):
         for name, value in vars(module).items():
             texts = value if isinstance(value, tuple) else (value,)
             yield from ((f"{module.__name__}.{name}", text) for text in texts if _is_statement(text))
@@ -317,6 +343,7 @@ def _work(past: str, length: int) -> dict[str, int]:
     with SqliteDb() as db:
         db.upsert_session(AgentSession("s", runs=runs))
         assert db._writer is not None
+        copy = db.transact(copies.copy_session, "s")
         db._writer.set_progress_handler(count, 1)
         run = of(lambda: db.begin_run("s", [user()], history=HistoryLimits(runs=3), with_state=True))
         done["begin"] = counted
@@ -324,6 +351,19 @@ def _work(past: str, length: int) -> dict[str, int]:
         done["append"] = counted
         of(lambda: db.finish_run(run, [answer()]))
         done["finish"] = counted
+        of(lambda: db.transact(copies.get_version, "s"))
+        done["look"] = counted
+        of(lambda: db.transact(copies.copy_session, "s", None, copy))
+        done["catch up"] = counted
+        known = (run.epoch, run.version + 2)
+        cached = of(lambda: db.begin_run("s", [user()], history=HistoryLimits(), known=known))
+        done["begin with a known past"] = counted
+        assert cached.past is None
+        of(lambda: db.transact(continued.request_cancel, cached.run_id, "s"))
+        done["cancel"] = counted
+        db.finish_run(cached, status=RunStatus.error)
+        of(lambda: db.transact(continued.continue_run, cached.run_id, "s", history=HistoryLimits(runs=3)))
+        done["continue"] = counted
         reading: dict[str, Callable[[], Any]] = {
             "header": lambda: db.get_header("s"),
             "last run": lambda: db.get_last_run("s"),
@@ -342,6 +382,7 @@ def _work(past: str, length: int) -> dict[str, int]:
 
 
 HOT = ["begin", "append", "finish", "header", "last run", "one run", "state", "metrics", "list"]
+HOT += ["look", "catch up", "begin with a known past", "cancel", "continue"]
 HOT += ["last of what was said", "last runs of any status", "newest messages"]
 
 

@@ -68,6 +68,9 @@ _CODES: Final[dict[int, type[DatabaseError]]] = {
     sqlite3.SQLITE_CORRUPT: NotADatabase,
 }
 
+_SOUND: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
+"""Errors after which the connection is as good as before; a commit that ends so has stored nothing."""
+
 _TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 
 _ADVICE: Final[dict[type[DatabaseError], str]] = {
@@ -76,6 +79,7 @@ _ADVICE: Final[dict[type[DatabaseError], str]] = {
     DatabaseReadOnly: "cannot be written; check the permissions of the file and its folder",
     DatabaseUnreachable: "cannot be opened; check that its folder exists and may be written",
     NotADatabase: "is not an SQLite database, or is damaged; it was left as it is. Name another file",
+    OutcomeUnknown: "did not say whether the change was stored; look before you repeat it",
     DatabaseError: "could not do it",
 }
 
@@ -255,30 +259,14 @@ class SqliteDb(Store):
                 return drive(work(tx))
             self._begin(connection, mode, deadline)
             value = drive(work(tx))
-            if mode is Mode.write:
-                self._commit(connection)
-            else:
-                connection.execute("commit")
+            self._commit(connection, mode)
         except sqlite3.Error as error:
-            _undo(connection)
+            self._undo(connection, error)
             self._refuse(error)
-        except BaseException:
-            _undo(connection)
+        except BaseException as error:
+            self._undo(connection, error)
             raise
         return value
-
-    def _commit(self, connection: sqlite3.Connection) -> None:
-        """Commit. Where that fails, SQLite has the transaction still open, or undone, or cannot tell.
-
-        https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction"
-        """
-        try:
-            connection.execute("commit")
-        except sqlite3.Error as error:
-            if connection.in_transaction or _primary(error) in _CODES:
-                raise
-            msg = f"{self.address} failed to commit, and did not say whether the change was stored ({error})"
-            raise OutcomeUnknown(msg) from error
 
     def _begin(self, connection: sqlite3.Connection, mode: Mode, deadline: float) -> None:
         """Begin; wait for other processes in short random naps, so that none of many writers starves."""
@@ -302,39 +290,75 @@ class SqliteDb(Store):
             else:
                 return
 
+    def _commit(self, connection: sqlite3.Connection, mode: Mode) -> None:
+        """Commit.
+
+        A transaction that is still open was not committed. One that SQLite has ended may be on the disk or not, unless
+        there was no room for it: https://www.sqlite.org/lang_transaction.html
+
+        Raises:
+            OutcomeUnknown: a change may have been stored or not.
+            sqlite3.Error: nothing was stored.
+        """
+        try:
+            connection.execute("commit")
+        except sqlite3.Error as error:
+            if mode is not Mode.write or connection.in_transaction or _primary(error) in _SOUND:
+                raise
+            self._refuse(error, OutcomeUnknown)
+
+    def _undo(self, connection: sqlite3.Connection, error: BaseException) -> None:
+        """Roll back; or close a connection that perhaps cannot even do that any more, and the next use opens another.
+
+        One to memory is kept: its data would go with it.
+        """
+        failed = isinstance(error, (sqlite3.Error, OutcomeUnknown)) and _primary(error) not in _SOUND
+        try:
+            _roll_back(connection)
+        except sqlite3.Error:
+            failed = True
+        if not failed or self.db_file is None:
+            return
+        if connection is self._writer:
+            self._writer = None
+        connection.close()
+
     def _write_batch(self, batch: Sequence[Job]) -> None:
         """Run the jobs of event loops: together in one transaction, or each alone when that one is undone."""
         deadline = self._deadline()
         try:
-            with self._writing(deadline) as connection:
-                if len(batch) == 1 or not self._write_together(connection, batch, deadline):
+            with self._locked(deadline):
+                if len(batch) == 1 or not self._write_together(batch, deadline):
                     for job in batch:
-                        self._write_alone(connection, job, deadline)
+                        self._write_alone(job, deadline)
         except BaseException as error:  # noqa: BLE001 - carried over to those who wait, and raised there
             for job in batch:
                 job.error = job.error or error
 
-    def _write_alone(self, connection: sqlite3.Connection, job: Job, deadline: float) -> None:
+    def _write_alone(self, job: Job, deadline: float) -> None:
         try:
-            job.value = self._run(connection, job.work, Mode.write, deadline)
+            job.value = self._run(self._writer or self._open_writer(), job.work, Mode.write, deadline)
         except BaseException as error:  # noqa: BLE001 - carried over to the one who waits, and raised there
             job.error = error
 
-    def _write_together(self, connection: sqlite3.Connection, batch: Sequence[Job], deadline: float) -> bool:
+    def _write_together(self, batch: Sequence[Job], deadline: float) -> bool:
+        """Whether the jobs were settled; if not, nothing of them is stored."""
+        connection = self._writer or self._open_writer()
         try:
             self._begin(connection, Mode.write, deadline)
             for job in batch:
                 connection.execute("savepoint one")
                 self._write_within(connection, job)
-            self._commit(connection)
-        except OutcomeUnknown as error:
-            for job in batch:
-                job.error = job.error or error
-        except sqlite3.Error:
-            _undo(connection)
+            self._commit(connection, Mode.write)
+        except sqlite3.Error as error:
+            self._undo(connection, error)
             for job in batch:
                 job.value = job.error = None
             return False
+        except OutcomeUnknown as error:  # run again, a job that was stored would be stored twice
+            self._undo(connection, error)
+            for job in batch:
+                job.error = job.error or error
         return True
 
     def _write_within(self, connection: sqlite3.Connection, job: Job) -> None:
@@ -364,10 +388,14 @@ class SqliteDb(Store):
                 connection = self._readers.pop()
             except IndexError:
                 connection = self._connect()
+            works = True
             try:
                 return self._run(connection, work, mode)
+            except DatabaseError:
+                works = False
+                raise
             finally:
-                if len(self._readers) < READERS:
+                if works and len(self._readers) < READERS:
                     self._readers.append(connection)
                 else:
                     connection.close()
@@ -460,8 +488,8 @@ class SqliteDb(Store):
                     raise
                 time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
 
-    def _refuse(self, error: sqlite3.Error) -> NoReturn:
-        kind = _CODES.get(_primary(error), DatabaseError)
+    def _refuse(self, error: sqlite3.Error, kind: type[DatabaseError] | None = None) -> NoReturn:
+        kind = kind or _CODES.get(_primary(error), DatabaseError)
         advice = _ADVICE[kind].format(timeout=self.timeout)
         msg = f"{self.address} {advice} ({error})"
         raise kind(msg) from error
@@ -471,11 +499,11 @@ def _bound(operation: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     return lambda tx: operation(tx, *args, **kwargs)
 
 
-def _primary(error: sqlite3.Error) -> int:
+def _primary(error: BaseException) -> int:
     return getattr(error, "sqlite_errorcode", 1) & 0xFF
 
 
-def _undo(connection: sqlite3.Connection) -> None:
+def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("rollback")
 
@@ -497,7 +525,7 @@ def _migrate(connection: sqlite3.Connection, clock: Clock) -> None:
                 )
             connection.execute("commit")
         except BaseException:
-            _undo(connection)
+            _roll_back(connection)
             raise
 
 

@@ -1,80 +1,125 @@
-"""Whether a step of a run was stored, where the database did not say so: a connection that broke at the commit."""
+"""Whether a step of a run was stored, where the database did not say.
+
+Nobody but the holder of its token writes to a run, and each step has its place. So what was stored can be looked up:
+a begun run has this token, a message is at its place, an ended run has its status.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from recollect import checks
-from recollect.message import Message
-from recollect.port import Params, Tx, reads
+from recollect.checks import from_micros
+from recollect.errors import DatabaseError, OutcomeUnknown
+from recollect.history import HistoryLimits
+from recollect.port import Access, Operation, P, Params, T, Tx, looks, reads
 from recollect.run import RunStatus
-from recollect.store.turns import Commit, OpenRun
+from recollect.store.turns import Commit, OpenRun, append_messages, begin_run, finish_run, refresh_run
+
+
+async def certain(access: Access, step: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Begin a run with a token of the caller's, append to it at a given place, or finish it, with a known outcome.
+
+    A message or an end that was not stored is stored once more. A begin is not: nobody was told of it.
+
+    Raises:
+        OutcomeUnknown: the database did not answer that question either.
+        DatabaseError: the run was not begun.
+    """
+    try:
+        return await access.do(step, *args, **kwargs)
+    except OutcomeUnknown as unknown:
+        try:
+            stored: T | None = await access.do(_LOOKS[step], *args, **kwargs)
+        except DatabaseError as error:
+            raise unknown from error
+        if stored is not None:
+            return stored
+        if _LOOKS[step] is find_begun:
+            raise DatabaseError("the run was not begun: its commit failed, and nothing of it is stored") from unknown
+    return await access.do(step, *args, **kwargs)
 
 
 @reads
-async def find_begun(tx: Tx, session_id: str, run_id: str, token: int) -> OpenRun | None:
-    """The run that was begun with this token; without past, state and summary."""
+async def find_begun(
+    tx: Tx,
+    /,
+    session_id: str,
+    *_: Any,
+    run_id: str,
+    token: int,
+    parent_run_id: str | None = None,
+    history: HistoryLimits | None = None,
+    with_state: bool = False,
+    with_summary: bool = False,
+    **__: Any,
+) -> OpenRun | None:
+    """The run that a `begin_run` with these arguments has begun; None when it has not."""
     [found] = await tx.execute((_BEGUN, {"session_id": session_id, "run_id": run_id, "token": token}))
     if not found:
         return None
-    run_seq, parent, attempt, created, version, epoch = found[0]
-    return OpenRun(
+    run_seq, version, epoch, created, attempt = found[0]
+    run = OpenRun(
         session_id=session_id,
         run_id=run_id,
         run_seq=run_seq,
         token=token,
         version=version,
         epoch=epoch,
-        created_at=checks.from_micros(created),
-        parent_run_id=parent,
+        created_at=from_micros(created),
+        parent_run_id=parent_run_id,
         attempt=attempt,
     )
+    return await refresh_run(tx, run, history=history, with_state=with_state, with_summary=with_summary)
 
 
-@reads
-async def find_step(tx: Tx, run: OpenRun, messages: Sequence[Message], at: int) -> Commit | None:
-    """What a step left whose messages are at their places; None where they are not."""
-    places = [{**_of(run), "idx": place, "body": said.to_json()} for place, said in enumerate(messages, at)]
-    *there, header = await tx.execute(*((_SAID, p) for p in places), (_HEADER, _of(run)))
-    return Commit(header[0][0], checks.from_micros(header[0][1])) if header and all(there) else None
+@looks
+async def find_appended(tx: Tx, /, run: OpenRun, *_: Any, at: int, **__: Any) -> Commit | None:
+    """What an `append_messages` with these arguments has left; None when it has stored nothing."""
+    return await _left(tx, _APPENDED, run, {"token": run.token, "at": at})
 
 
-@reads
-async def find_end(tx: Tx, run: OpenRun, status: RunStatus) -> Commit | None:
-    """What the end of a run left; None where it has not ended so."""
-    ended, header = await tx.execute((_ENDED, {**_of(run), "status": str(status)}), (_HEADER, _of(run)))
-    if not ended or not header:
+@looks
+async def find_finished(
+    tx: Tx, /, run: OpenRun, *_: Any, status: RunStatus = RunStatus.completed, **__: Any
+) -> Commit | None:
+    """What a `finish_run` with these arguments has left; None when it has stored nothing."""
+    return await _left(tx, _FINISHED, run, {"run_id": run.run_id, "status": str(status)})
+
+
+async def _left(tx: Tx, sql: str, run: OpenRun, p: Params) -> Commit | None:
+    [found] = await tx.execute((sql, {"session_id": run.session_id, "run_seq": run.run_seq, **p}))
+    if not found:
         return None
-    version, _, completed, source = header[0]
-    return Commit(version, checks.from_micros(ended[0][0]), completed, source)
+    version, at, completed, source = found[0]
+    return Commit(version, from_micros(at), completed, source)
 
 
-def _of(run: OpenRun) -> Params:
-    return {"session_id": run.session_id, "run_seq": run.run_seq, "run_id": run.run_id}
+_LOOKS: Final[Mapping[Any, Operation[..., Any]]] = {
+    begin_run: find_begun,
+    append_messages: find_appended,
+    finish_run: find_finished,
+}
 
-
-_BEGUN: Final = """
-select r.run_seq, r.parent_run_id, r.attempt, r.created_at, s.version, s.epoch
+_BEGUN = """
+select r.run_seq, r.version, s.epoch, r.created_at, r.attempt
 from recollect_runs r
-join recollect_leases l on l.session_id = r.session_id and l.run_seq = r.run_seq and l.token = :token
+join recollect_leases l on l.session_id = r.session_id and l.run_seq = r.run_seq
 join recollect_sessions s on s.session_id = r.session_id
-where r.session_id = :session_id and r.run_id = :run_id
+where r.session_id = :session_id and r.run_id = :run_id and l.token = :token
 """
 
-_SAID: Final = """
-select 1 from recollect_messages
-where session_id = :session_id and run_seq = :run_seq and idx = :idx and body = :body
+_APPENDED = """
+select s.version, :now, s.completed_count, s.name_source
+from recollect_leases l
+join recollect_messages m on m.session_id = l.session_id and m.run_seq = l.run_seq
+join recollect_sessions s on s.session_id = l.session_id
+where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token and m.idx = :at
 """
 
-_HEADER: Final = (
-    "select version, :now, completed_count, name_source from recollect_sessions where session_id = :session_id"
-)
-
-_ENDED: Final = """
-select r.finished_at from recollect_runs r
+_FINISHED = """
+select r.version, r.finished_at, s.completed_count, s.name_source
+from recollect_runs r
+join recollect_sessions s on s.session_id = r.session_id
 where r.session_id = :session_id and r.run_seq = :run_seq and r.run_id = :run_id and r.status = :status
-    and not exists (
-        select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq
-    )
 """
