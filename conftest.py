@@ -3,6 +3,7 @@
 Where a block asks OpenAI, it reaches a server on this machine that speaks the same API.
 """
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -34,6 +35,9 @@ def _leave_folder(namespace: dict[str, Any]) -> None:
     namespace["_server"].__exit__(None, None, None)
     os.environ.clear()
     os.environ.update(namespace["_environment"])
+    for name in [name for name in namespace if not name.startswith("_")]:
+        del namespace[name]
+    gc.collect()  # models that the page made close their connections when they are let go of
 
 
 pytest_collect_file = Sybil(

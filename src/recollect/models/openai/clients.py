@@ -16,7 +16,8 @@ class Clients:
 
     An async client belongs to the loop in which it opened its connections, so one is kept per loop, as long as the loop
     and this object live. It stands in a suspended async generator: a loop that ends under `asyncio.run` ends its
-    generators first, which closes the connections while that can still be done.
+    generators first, which closes the connections while that can still be done. The one for plain calls is closed when
+    this object is let go of, or the program ends.
     """
 
     __slots__ = ("__weakref__", "_async_http_client", "_http_client", "_options", "_plain")
@@ -49,6 +50,8 @@ class Clients:
 
             made = openai.OpenAI(http_client=self._http_client, **self._options)
             client = self._plain.setdefault(os.getpid(), made)  # of two threads that come first, one wins
+            if client is made and self._http_client is None:
+                weakref.finalize(self, _close, made, os.getpid())
         return client
 
     async def _here(self) -> Any:
@@ -77,6 +80,12 @@ class Kept:
     def __init__(self, client: Any, holder: AsyncGenerator[None, None]) -> None:
         self.client = client
         self.holder = holder
+
+
+def _close(client: Any, process: int) -> None:
+    """Close a client in the process that it belongs to; a child has only the look of it."""
+    if os.getpid() == process:
+        client.close()
 
 
 async def _hold(client: Any, *, close: bool) -> AsyncGenerator[None, None]:
