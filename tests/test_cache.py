@@ -344,6 +344,8 @@ def test_true_means_one_cache_for_all_agents_of_the_process(db: SqliteDb) -> Non
     chat.get_session()
     one.replace(name="Other").get_session("s")
     after = SHARED.stats()
+    assert one.cache is SHARED
+    assert one.replace(cache_session=False).cache is None
     assert (after.hits, after.misses) == (before.hits + 1, before.misses + 1)
     with pytest.raises(InvalidArgument, match="cache_session"):
         Agent(EchoModel(), db=db, cache_session="yes")  # type: ignore[arg-type]

@@ -133,7 +133,8 @@ class Agent(Runtime):
             "name": None if name is None else checks.name("name", name),
             "id": checks.identifier("id", id or _slug(name) or "agent"),
             "db": (home := _memory() if db is None else db),
-            "store": _cached(home, cache_session),
+            "store": (store := _cached(home, cache_session)),
+            "cache": getattr(store, "cache", None),
             "user_id": checks.optional_identifier("user_id", user_id),
             "session_id": checks.optional_identifier("session_id", session_id),
             "max_steps": checks.count("max_steps", max_steps, least=1),
@@ -176,6 +177,8 @@ class Agent(Runtime):
     concurrent_runs: Others
     queue_timeout: float
     cache_session: bool | SessionCache
+    cache: SessionCache | None
+    """What keeps the sessions that were read, where ``cache_session`` says so; its ``stats()`` tell how well."""
     add_session_summary_to_context: bool
     _toolbox: dict[str, Tool]
     _limits: HistoryLimits | None
@@ -348,6 +351,7 @@ class Agent(Runtime):
             SessionNotFound: there is no such session for this caller.
             RunNotFound: it has no such run.
             RunInProgress: the run is under way.
+            SessionBusy: another run is, and ``concurrent_runs`` forbids it or it did not end in time.
             RunFailed: it failed again, as in `run`.
         """
         events = self._continued(
@@ -466,6 +470,8 @@ class Agent(Runtime):
             input=(),
             user_id=user,
             with_state=self._with_state,
+            others=self.concurrent_runs,
+            patience=self.queue_timeout,
             continues=True,
             stream=stream,
         )

@@ -45,7 +45,7 @@ from recollect.run import (
 )
 from recollect.session import SessionSummary
 from recollect.store import keep_alive
-from recollect.store.continued import continue_run
+from recollect.store.continued import Continued, continue_run
 from recollect.store.outcome import certain
 from recollect.store.sessions import get_run
 from recollect.store.turns import (
@@ -132,7 +132,7 @@ async def run_events(plan: Plan, access: Access) -> Events:
         return
     try:
         yield turn.event(RunEvent.run_started)
-        if plan.others == "queue":
+        if plan.others == "queue" and not plan.continues:
             await turn.wait_for_others()
         async with aclosing(_steps(turn)) as events:
             async for event in events:
@@ -232,17 +232,7 @@ async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
     began = time.perf_counter()
     token = new_token()
     try:
-        found = await access.do(
-            continue_run,
-            plan.run_id,
-            plan.session_id,
-            plan.user_id,
-            model=plan.model.id,
-            history=plan.history,
-            with_state=plan.with_state,
-            with_summary=plan.with_summary,
-            token=token,
-        )
+        found = await _continued(plan, access, token)
     except RunConflict:
         run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
         if run is not None and run.status is RunStatus.completed:
@@ -255,6 +245,34 @@ async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
     turn = Turn(_as_begun(plan, found.run), access, found.open, began)
     turn.take_up(found.said)
     return turn
+
+
+async def _continued(plan: Plan, access: Access, token: int) -> Continued:
+    """Take the run up; where runs are queued, when no other is under way.
+
+    Raises:
+        SessionBusy: another one is, and runs refuse each other, or it has not ended in time.
+    """
+    until, nap = time.monotonic() + plan.patience, NAPS[0]
+    while True:
+        try:
+            return await access.do(
+                continue_run,
+                plan.run_id,
+                plan.session_id,
+                plan.user_id,
+                model=plan.model.id,
+                history=plan.history,
+                with_state=plan.with_state,
+                with_summary=plan.with_summary,
+                alone=plan.others != "allow",
+                token=token,
+            )
+        except SessionBusy:
+            if plan.others == "refuse" or time.monotonic() > until:
+                raise
+        await access.world.sleep(nap)
+        nap = min(2 * nap, NAPS[1])
 
 
 def _as_begun(plan: Plan, run: RunOutput) -> Plan:

@@ -12,8 +12,10 @@ from agent_kit import FACES
 from recollect import Agent, SqliteDb
 
 
-@pytest.fixture(params=FACES)
+@pytest.fixture(params=[*FACES, "cached"])
 def bound(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Make an agent on a database of this test's own, seen through one face."""
     with SqliteDb(tmp_path / "agent.db", durability="normal") as db:
-        yield lambda model, **options: FACES[request.param](Agent(model, **({"db": db} | options)))
+        usual = {"db": db, "cache_session": request.param == "cached"}
+        face = FACES.get(request.param, FACES["async"])
+        yield lambda model, **options: face(Agent(model, **(usual | options)))

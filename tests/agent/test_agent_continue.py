@@ -22,6 +22,7 @@ from recollect import (
     RunInProgress,
     RunNotFound,
     RunStatus,
+    SessionBusy,
     SessionNotFound,
     SqliteDb,
     StepLimit,
@@ -181,6 +182,22 @@ async def test_two_who_continue_one_run_do_not_both_do_so(bound: Any) -> None:
         *(agent.agent.acontinue_run("r", session_id="s") for _ in range(2)), return_exceptions=True
     )
     assert sorted(type(one).__name__ for one in found) == ["RunInProgress", "RunOutput"]
+
+
+@pytest.mark.parametrize("mode", ["allow", "queue", "refuse"])
+async def test_a_run_is_continued_beside_others_as_the_agent_has_it(bound: Any, mode: str) -> None:
+    agent = bound(EchoModel(), concurrent_runs=mode, queue_timeout=0.05)
+    db = agent.agent.db
+    leave_open(db, "0", "1", "2")
+    held = db.begin_run("s", [Message("user", "Hi")])
+    if mode == "allow":
+        assert (await agent.continue_run("r", session_id="s")).status is RunStatus.completed
+        return
+    with pytest.raises(SessionBusy):
+        await agent.continue_run("r", session_id="s")
+    assert (await agent.get_run_output("r", "s")).status is RunStatus.error
+    db.finish_run(held)
+    assert (await agent.continue_run("r", session_id="s")).status is RunStatus.completed
 
 
 async def test_it_is_told_what_happens(bound: Any) -> None:

@@ -12,15 +12,15 @@ from recollect.errors import RunConflict, RunNotFound, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message
 from recollect.port import Params, Row, Tx, writes
-from recollect.run import UNFINISHED, RunOutput
+from recollect.run import UNFINISHED, RunOutput, RunStatus
 from recollect.session import read_summary
 from recollect.store import rows
 from recollect.store.attempts import ENDED_EARLY, THIS_RUN
-from recollect.store.newest import ALIVE
+from recollect.store.newest import ALIVE, stored_as
 from recollect.store.past import past, read_past
 from recollect.store.rows import MINE, OPEN, RUN
 from recollect.store.sessions import IS_MINE, of_session
-from recollect.store.turns import LEASE, STATE_OF, SUMMARY_OF, OpenRun, new_token
+from recollect.store.turns import LEASE, STATE_OF, SUMMARY_OF, OpenRun, busy, new_token
 
 
 class Continued(msgspec.Struct, frozen=True):
@@ -44,17 +44,20 @@ async def continue_run(
     history: HistoryLimits | None = None,
     with_state: bool = False,
     with_summary: bool = False,
+    alone: bool = False,
     token: int | None = None,
 ) -> Continued:
     """Take up a run that failed, was cancelled or was interrupted; what was committed of it stays.
 
     An answer that was broken off in the midst goes: it will be given anew. The past is what came before the run.
+    ``alone`` refuses it beside a run that is under way.
 
     Raises:
         UserRequired: the session belongs to a user and none was named.
         SessionNotFound: the session is another user's, or nobody's while a user was named, or is not there.
         RunNotFound: it has no such run.
         RunConflict: the run is under way, or completed.
+        SessionBusy: ``alone``, and it is not.
     """
     p: Params = of_session(session_id, user_id) | {
         "run_id": checks.identifier("run_id", run_id),
@@ -63,11 +66,13 @@ async def continue_run(
         "epoch": new_token(),
         "lease": LEASE,
     }
-    gate, known, row, said, prompt = await tx.execute(
-        (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p)
+    gate, known, row, said, prompt, others = await tx.execute(
+        (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p), (_OTHERS, p)
     )
     if not gate:
         raise _refusal(known, p)
+    if alone and others:
+        raise busy(session_id)
     run_seq = p["before"] = row[0][0]
     if _is_unfinished(said):
         p |= {"idx": said[-1][0], "chars": Message.stored(said[-1][3], None, said[-1][2]).chars}
@@ -152,6 +157,10 @@ returning version
 _KNOWN: Final = f"""
 select s.user_id, r.status from recollect_sessions s
 left join recollect_runs r on {THIS_RUN} where s.session_id = :session_id
+"""
+
+_OTHERS: Final = f"""
+select 1 from {stored_as(RunStatus.running)} and {ALIVE} and r.run_id <> :run_id limit 1
 """
 
 _IS_OPEN: Final = f"exists (select 1 from recollect_sessions s where {OPEN})"

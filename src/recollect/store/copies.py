@@ -38,11 +38,6 @@ class Kept:
         self._rows: tuple[Row, Sequence[Row], Bodies] | None = (row, spoken, bodies)
         self._run: RunOutput | None = None
 
-    @property
-    def run(self) -> RunOutput | None:
-        """The run, where somebody looked at it already."""
-        return self._run
-
     def decode(self, session_id: str) -> RunOutput:
         """The run. Two readers may decode it at the same time; both get the same value."""
         found = self._rows
@@ -57,7 +52,7 @@ class Kept:
 class Copy:
     """A session as it was stored at one moment."""
 
-    __slots__ = ("at", "bodies", "bytes", "header", "kept", "settled", "snapshot")
+    __slots__ = ("at", "bodies", "bytes", "header", "kept", "run_bytes", "settled", "snapshot")
 
     def __init__(
         self,
@@ -67,6 +62,7 @@ class Copy:
         bodies: Bodies,
         *,
         settled: bool,
+        run_bytes: int,
     ) -> None:
         session_id = header.session_id
         self.header = header
@@ -75,11 +71,12 @@ class Copy:
         self.at = (header.epoch, header.version)
         self.settled = settled
         """Whether no run is under way, so that what is read depends on epoch and version alone."""
-        runs = Runs([one.run for one in kept], lambda place: kept[place].decode(session_id))
+        runs = Runs([None] * len(kept), lambda place: kept[place].decode(session_id))
         self.snapshot = Snapshot(header, values, runs)
+        self.run_bytes = run_bytes
         self.bytes = (
             _COPY_BYTES
-            + sum(one.bytes for one in kept)
+            + run_bytes
             + sum(_MESSAGE_BYTES + sys.getsizeof(body.to_json()) for body in bodies.values())
             + sum(sys.getsizeof(text) for texts in values.values() for text in texts.values())
         )
@@ -126,17 +123,21 @@ def _since(p: Params) -> list[Statement]:
 def _whole(header: Row, found: Sequence[Sequence[Row]]) -> Copy:
     values, leases, runs, spoken, prompts = found
     bodies = _bodies(prompts)
-    return Copy(rows.header(header), rows.values(values), _kept(runs, spoken, bodies), bodies, settled=not leases)
+    kept = _kept(runs, spoken, bodies)
+    size = sum(one.bytes for one in kept)
+    return Copy(rows.header(header), rows.values(values), kept, bodies, settled=not leases, run_bytes=size)
 
 
 def _brought_up(known: Copy, header: Row, found: Sequence[Sequence[Row]]) -> Copy:
     values, leases, runs, spoken, prompts = found
     bodies = {**known.bodies, **_bodies(prompts)} if prompts else known.bodies
-    kept = list(known.kept)
+    kept, size = list(known.kept), known.run_bytes
     for new in _kept(runs, spoken, bodies):
         place = bisect_left(kept, new.run_seq, key=_run_seq)
-        kept[place : place + (place < len(kept) and kept[place].run_seq == new.run_seq)] = [new]
-    return Copy(rows.header(header), rows.values(values), kept, bodies, settled=not leases)
+        old = [one for one in kept[place : place + 1] if one.run_seq == new.run_seq]
+        kept[place : place + len(old)] = [new]
+        size += new.bytes - sum(one.bytes for one in old)
+    return Copy(rows.header(header), rows.values(values), kept, bodies, settled=not leases, run_bytes=size)
 
 
 def _kept(runs: Sequence[Row], spoken: Iterable[Row], bodies: Bodies) -> list[Kept]:

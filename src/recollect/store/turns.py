@@ -147,7 +147,7 @@ async def begin_run(
         await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
     answers = answers[len(batch) - 2 :]
     if alone and answers.pop():
-        raise SessionBusy(f"another run is under way in session {session_id!r}; wait for it, or queue runs")
+        raise busy(session_id)
     summary = read_summary(dict(answers.pop())) if with_summary else None
     run_seq, version, epoch, now, completed, begun = gate[0]
     seen = None
@@ -169,6 +169,11 @@ async def begin_run(
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
     )
+
+
+def busy(session_id: str) -> SessionBusy:
+    """The error for a session in which a run is under way."""
+    return SessionBusy(f"another run is under way in session {session_id!r}; wait for it, or queue runs")
 
 
 @looks
