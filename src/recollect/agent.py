@@ -22,10 +22,11 @@ from recollect.conversation import Conversation
 from recollect.errors import InvalidArgument
 from recollect.faces import LOOPS, THREADS
 from recollect.history import HistoryLimits
-from recollect.loop import Events, FollowUp, Others, Plan, drain, run_events
+from recollect.loop import drain, run_events
 from recollect.message import File, Image, Message
 from recollect.models import open_model
 from recollect.naming import SessionNamer
+from recollect.plan import FollowUp, Others, Plan
 from recollect.port import Access, Model, World, drive
 from recollect.run import RunEvent, RunOutput, RunOutputEvent
 from recollect.runtime import Runtime
@@ -35,6 +36,7 @@ from recollect.store.turns import Commit, new_id
 from recollect.stream import AsyncRunStream, RunStream
 from recollect.summary import SessionSummaryManager
 from recollect.tools import RunContext, Tool, schema_of, toolbox
+from recollect.turn import Events
 
 Input = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
 Instructions = str | Sequence[str] | Callable[..., str]

@@ -73,29 +73,37 @@ async def continue_run(
         raise _refusal(known, p)
     if alone and others:
         raise busy(session_id)
-    run_seq = p["before"] = row[0][0]
+    p["before"] = row[0][0]
     if _is_unfinished(said):
-        p |= {"idx": said[-1][0], "chars": Message.stored(said[-1][3], None, said[-1][2]).chars}
+        await _drop(tx, p, said[-1])
         said = said[:-1]
-        await tx.execute(*((sql, p) for sql in _DROP_UNFINISHED))
     await tx.execute((_UNDER_WAY, p), (_LEASE, p))
-    run = rows.run(
-        session_id, row[0], said, {digest: Message.stored(body, None, role) for digest, role, body in prompt}
-    )
+    bodies = {digest: Message.stored(body, None, role) for digest, role, body in prompt}
+    run = rows.run(session_id, row[0], said, bodies)
+    opened = await _open_run(tx, p, run, history, with_state=with_state, with_summary=with_summary)
+    return Continued(opened, run, tuple((idx, Message.stored(body, own, role)) for idx, own, role, body in said))
+
+
+async def _open_run(
+    tx: Tx, p: Params, run: RunOutput, history: HistoryLimits | None, *, with_state: bool, with_summary: bool
+) -> OpenRun:
+    """The right to write to a run that was taken up, with what the model is to be shown beside it."""
+    assert run.run_seq is not None
+    assert run.created_at is not None
     p["top"] = int(run.parent_run_id is None)
-    state, summary, epoch = await tx.execute((STATE_OF, p), (SUMMARY_OF, p), (_EPOCH, p))
+    state, summary, at = await tx.execute((STATE_OF, p), (SUMMARY_OF, p), (_AT, p))
     seen = History()
     if history is not None:
         [found] = await tx.execute(past(p, history))
-        seen = (await read_past(tx, p, found, history, 0, run_seq - 1 + p["top"])).history(history)
-    opened = OpenRun(
-        session_id=session_id,
-        run_id=run_id,
-        run_seq=run_seq,
+        seen = (await read_past(tx, p, found, history, 0, run.run_seq - 1 + p["top"])).history(history)
+    return OpenRun(
+        session_id=run.session_id,
+        run_id=run.run_id,
+        run_seq=run.run_seq,
         token=p["token"],
-        version=gate[0][0],
-        epoch=epoch[0][0],
-        created_at=checks.from_micros(row[0][-2]),
+        version=at[0][0],
+        epoch=at[0][1],
+        created_at=run.created_at,
         parent_run_id=run.parent_run_id,
         attempt=run.attempt,
         history=seen,
@@ -103,7 +111,13 @@ async def continue_run(
         summary=read_summary(dict(summary)) if with_summary else None,
         took=run.metrics,
     )
-    return Continued(opened, run, tuple((idx, Message.stored(body, own, role)) for idx, own, role, body in said))
+
+
+async def _drop(tx: Tx, p: Params, unfinished: Row) -> None:
+    """Delete an answer that was broken off."""
+    idx, _, role, body = unfinished
+    gone = {"idx": idx, "chars": Message.stored(body, None, role).chars}
+    await tx.execute(*((sql, p | gone) for sql in _DROP_UNFINISHED))
 
 
 def _refusal(known: Sequence[Row], p: Params) -> Exception:
@@ -204,7 +218,7 @@ on conflict (session_id, run_seq) do update set
     owner = excluded.owner, token = excluded.token, until = excluded.until
 """
 
-_EPOCH: Final = "select epoch from recollect_sessions where session_id = :session_id"
+_AT: Final = "select version, epoch from recollect_sessions where session_id = :session_id"
 
 _THERE: Final = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
 

@@ -1,0 +1,56 @@
+"""What a run is to be: all that it needs to know before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from recollect.history import HistoryLimits
+from recollect.message import Message
+from recollect.port import Model
+from recollect.store.turns import Commit
+from recollect.tools import Tool
+
+Others = Literal["allow", "queue", "refuse"]
+FollowUp = Callable[[Commit], Awaitable[None]]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one run needs to know before it begins."""
+
+    model: Model
+    session_id: str
+    run_id: str
+    input: tuple[Message, ...]
+    user_id: str | None = None
+    kind: str = "agent"
+    agent_id: str | None = None
+    agent_name: str | None = None
+    team_id: str | None = None
+    parent_run_id: str | None = None
+    prompt: Message | None = None
+    tools: Mapping[str, Tool] = {}
+    answer: Any = None
+    """The type of the answer; None for text."""
+    history: HistoryLimits | None = None
+    """How much of the past the model is shown; None for nothing."""
+    max_steps: int = 20
+    state: Mapping[str, Any] = {}
+    """Keys of the session's state that this run sets."""
+    state_defaults: Mapping[str, Any] = {}
+    """Keys that are set where the session does not have them yet."""
+    with_state: bool = False
+    with_summary: bool = False
+    """Whether the model is told what the session was about until now."""
+    others: Others = "allow"
+    """What to do while another run is under way in the session."""
+    patience: float = 60.0
+    """Seconds to wait for the runs before this one, when they are queued."""
+    continues: bool = False
+    """Whether the run was begun before, and is taken up where it stopped: then the rest of what is asked is its own."""
+    follow_up: FollowUp | None = None
+    """What is done when the run is completed and stored, before that is told."""
+    metadata: Mapping[str, Any] = {}
+    stream: bool = False

@@ -1,0 +1,43 @@
+"""The session's state while a run may change it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from recollect import checks
+from recollect.errors import InvalidArgument
+
+log = logging.getLogger("recollect")
+
+
+class State:
+    """The session's state while a run may change it: each top-level key that changed is stored, and no other."""
+
+    def __init__(self, stored: Mapping[str, str], defaults: Mapping[str, Any]) -> None:
+        self._stored: dict[str, str | None] = dict(stored)
+        self._pending: dict[str, str | None] = {}
+        self.live: dict[str, Any] = dict(defaults) | {key: checks.decode(text) for key, text in stored.items()}
+
+    def changes(self) -> dict[str, str | None]:
+        """Texts of the keys that differ from what is stored, None for one that is gone."""
+        texts: dict[str, str | None] = {}
+        for key, value in list(self.live.items()):
+            try:
+                texts[key] = checks.json_object("session_state", {key: value})[key]
+            except InvalidArgument as refused:
+                log.warning("session_state[%r] cannot be stored; the key keeps the value it had", key)
+                log.debug("%s", refused)
+                texts[key] = self._stored.get(key)
+        gone: dict[str, str | None] = dict.fromkeys(self._stored.keys() - texts.keys())
+        changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
+        self._pending = gone | changed
+        return self._pending
+
+    def stored(self) -> None:
+        """The last changes are committed."""
+        self._stored |= {key: text for key, text in self._pending.items() if text is not None}
+        for key in [key for key, text in self._pending.items() if text is None]:
+            self._stored.pop(key, None)
+        self._pending = {}

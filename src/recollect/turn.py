@@ -1,0 +1,375 @@
+"""A run while it is under way: what was said until now, and where the next thing goes.
+
+Each thing is committed before it is told. Nothing is held across a ``yield``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from recollect import checks
+from recollect.ask import answers, nothing_said
+from recollect.errors import RecollectError, RunFailed, RunLost, SessionBusy
+from recollect.history import UNKNOWN_OUTCOME
+from recollect.message import Message, ToolCall, Usage
+from recollect.plan import Plan
+from recollect.port import Access, ModelRequest, Reply, Stopped, drive
+from recollect.run import (
+    RunEvent,
+    RunMetrics,
+    RunOutput,
+    RunOutputEvent,
+    RunStatus,
+    TeamRunOutput,
+    ToolExecution,
+    execution,
+)
+from recollect.session import SessionSummary
+from recollect.state import State
+from recollect.store import keep_alive
+from recollect.store.outcome import certain
+from recollect.store.sessions import get_run
+from recollect.store.turns import Commit, OpenRun, append_messages, count_ahead, finish_run, input_count, refresh_run
+from recollect.summary import context_text
+from recollect.tools import RunContext, ToolResult, schema_of
+
+log = logging.getLogger("recollect")
+
+Events = AsyncGenerator[RunOutputEvent, None]
+PlacedCall = tuple[int, ToolCall]
+"""A tool call, and the place in the run that is reserved for its result."""
+
+NAPS: Final = (0.005, 0.1)
+"""Seconds between two looks at the runs before: the first, and the longest."""
+
+
+class Turn:
+    """A run while it is under way: what was said until now, and where the next thing goes."""
+
+    def __init__(self, plan: Plan, access: Access, opened: OpenRun, began: float) -> None:
+        self.plan = plan
+        self.output: RunOutput | None = None
+        """The run as it was stored in the end."""
+        self.commit: Commit | None = None
+        """What that left."""
+        self.left_open: list[PlacedCall] = []
+        """Tool calls of a run taken up again that have no result yet."""
+        self._access = access
+        self._began = began
+        self._said: dict[int, Message] = dict(enumerate(plan.input))
+        self._place = len(plan.input)
+        self._pieces: list[str] = []
+        self._reply: Reply | None = None
+        self._usage = Usage(**{name: getattr(opened.took, name) for name in Usage.__struct_fields__})
+        self._steps = opened.took.steps
+        self._first_token: float | None = opened.took.time_to_first_token
+        self._adopt(opened)
+        if not access.world.waits:
+            # Nothing wakes a thread that waits for a model; so whoever asks for the end stores it.
+            opened.stop.hear = partial(_cancel_there, weakref.ref(self))
+        self._context = RunContext(
+            run_id=plan.run_id,
+            session_id=plan.session_id,
+            user_id=plan.user_id,
+            agent_id=plan.agent_id,
+            session_state=self._state.live,
+            metadata=dict(plan.metadata),
+        )
+
+    def take_up(self, said: Sequence[tuple[int, Message]]) -> None:
+        """Go on after what was said before the run stopped."""
+        self._said = dict(said)
+        if not said:
+            return
+        place, last = next(((at, one) for at, one in reversed(said) if one.role != "tool"), said[-1])
+        reserved = [(place + 1 + number, call) for number, call in enumerate(last.tool_calls)]
+        self._place = max(place, said[-1][0]) + 1
+        self._place = max(self._place, place + 1 + len(reserved))
+        answered = {one.tool_call_id for _, one in said if one.role == "tool"}
+        self.left_open = [(at, call) for at, call in reserved if call.id not in answered]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody asked for the end."""
+        return self._opened.stop.requested
+
+    async def stopped(self) -> RunOutput:
+        """The run as it was stored when somebody asked for its end.
+
+        Raises:
+            RunLost: it is gone with its session.
+        """
+        await self.cancel()
+        run = self.output or await self._access.do(get_run, self.plan.run_id, self.plan.session_id)
+        if run is None:
+            raise RunLost
+        return run
+
+    def _adopt(self, opened: OpenRun) -> None:
+        self._opened = opened
+        self._state = State(opened.state, self.plan.state_defaults)
+
+    async def wait_for_others(self) -> None:
+        """Wait until the runs that began before this one have ended, and see what they left.
+
+        Raises:
+            SessionBusy: they have not ended in time.
+        """
+        plan, do, nap = self.plan, self._access.do, NAPS[0]
+        until = time.monotonic() + plan.patience
+        waited = False
+        while await do(count_ahead, self._opened):
+            if self.is_stopped:
+                raise Stopped
+            if time.monotonic() > until:
+                raise SessionBusy(
+                    f"the runs before this one in session {plan.session_id!r} did not end in {plan.patience:g} s"
+                )
+            waited = True
+            await self._access.world.sleep(nap)
+            nap = min(2 * nap, NAPS[1])
+        if waited:
+            opened = await do(
+                refresh_run,
+                self._opened,
+                history=plan.history,
+                with_state=plan.with_state,
+                with_summary=plan.with_summary,
+            )
+            keep_alive(self._access.db, opened)
+            self._adopt(opened)
+            self._context.session_state = self._state.live
+
+    def event(self, what: RunEvent, **told: Any) -> RunOutputEvent:
+        """Something that happened in this run."""
+        plan = self.plan
+        return RunOutputEvent(
+            event=what,
+            run_id=plan.run_id,
+            session_id=plan.session_id,
+            agent_id=plan.agent_id,
+            parent_run_id=plan.parent_run_id,
+            **told,
+        )
+
+    async def ask(self) -> Events:
+        """Ask the model once more, telling the pieces of its answer; the whole of it is for `take_reply`.
+
+        Raises:
+            ModelError: the model failed to answer.
+        """
+        plan = self.plan
+        request = ModelRequest(
+            messages=self._shown(),
+            tools=[tool.spec for tool in plan.tools.values()],
+            output_schema=None if plan.answer is None else schema_of(plan.answer),
+            stream=plan.stream,
+        )
+        self._steps += 1
+        world = self._access.world
+        async with aclosing(world.until(self._opened.stop, answers(plan.model, request, world))) as said:
+            async for item in said:
+                self._first_token = self._first_token or time.perf_counter() - self._began
+                if isinstance(item, Reply):
+                    self._reply = item
+                    continue
+                if item.reasoning:
+                    yield self.event(RunEvent.reasoning_content, reasoning_content=item.reasoning)
+                if item.content:
+                    self._pieces.append(item.content)
+                    yield self.event(RunEvent.run_content, content=item.content)
+        if self._reply is None:
+            raise nothing_said(plan.model)
+        if not self._pieces and self._reply.message.text:
+            yield self.event(RunEvent.run_content, content=self._reply.message.text)
+
+    def take_reply(self) -> Message:
+        """The model's whole answer to the last `ask`."""
+        assert self._reply is not None
+        reply, self._reply = self._reply, None
+        self._pieces.clear()
+        self._usage += reply.usage
+        return reply.message
+
+    async def append(self, *messages: Message) -> None:
+        """Commit messages at the next places."""
+        await self._commit(self._place, messages)
+        self._place += len(messages)
+
+    def reserve(self, calls: Sequence[ToolCall]) -> list[PlacedCall]:
+        """A place for the result of each call, in the order of the calls."""
+        first = self._place
+        self._place += len(calls)
+        return list(enumerate(calls, first))
+
+    async def call_tools(self, calls: Sequence[PlacedCall]) -> AsyncGenerator[ToolExecution, None]:
+        """Call tools at the same time; commit each result as it arrives, at the place reserved for it."""
+        world = self._access.world
+        running = [self._call(place, call) for place, call in calls]
+        async with aclosing(world.until(self._opened.stop, world.merge(running))) as arrivals:
+            async for place, call, result in arrivals:
+                message = _tool_message(call, result)
+                await self._commit(place, (message,))
+                yield execution(call.id, call.name, call.arguments, message)
+
+    async def complete(self, answer: Message) -> None:
+        """Commit the answer and the end of the run together."""
+        await self._finish(RunStatus.completed, (answer,))
+
+    async def fail(self, error: RecollectError) -> RunOutput | None:
+        """Store why there is no answer, and tell the error of it."""
+        run = await self._end(RunStatus.error, str(error))
+        if isinstance(error, RunFailed):
+            error.run = run
+        return run
+
+    async def cancel(self) -> None:
+        """Store what was said until now."""
+        await self._end(RunStatus.cancelled)
+
+    async def _end(self, status: RunStatus, problem: str | None = None) -> RunOutput | None:
+        """End without an answer. Something else is being raised: what goes wrong here is logged."""
+        if self.output is None:
+            try:
+                await self._finish(status, self._unfinished(str(status)), problem)
+            except RunLost:
+                log.debug("run %s had ended before it could be stored as %s", self.plan.run_id, status)
+            except RecollectError as error:
+                log.warning("run %s could not be stored as %s: %s", self.plan.run_id, status, error)
+        return self.output
+
+    def _shown(self) -> list[Message]:
+        prompt = instructed(self.plan.prompt, self._opened.summary)
+        return [*prompt, *self._opened.history.messages, *(self._said[place] for place in sorted(self._said))]
+
+    async def _call(self, place: int, call: ToolCall) -> AsyncIterator[tuple[int, ToolCall, ToolResult]]:
+        tool = self.plan.tools.get(call.name)
+        if tool is None:
+            known = ", ".join(self.plan.tools) or "none"
+            yield place, call, ToolResult(f"there is no tool {call.name!r}; there are: {known}", error=True)
+        elif (place, call) in self.left_open and not tool.repeatable:
+            yield place, call, ToolResult(UNKNOWN_OUTCOME, error=True)
+        else:
+            yield place, call, await tool.call(self._access.world, call.arguments, self._context)
+
+    async def _commit(self, place: int, messages: tuple[Message, ...]) -> None:
+        changes = self._state.changes()
+        await certain(self._access, append_messages, self._opened, messages, at=place, state=changes)
+        self._keep(place, messages)
+
+    async def _finish(self, status: RunStatus, messages: tuple[Message, ...], error: str | None = None) -> RunOutput:
+        metrics = self._metrics()
+        commit = await certain(
+            self._access,
+            finish_run,
+            self._opened,
+            messages,
+            at=self._place,
+            status=status,
+            metrics=metrics,
+            error=error,
+            state=self._state.changes(),
+        )
+        self._keep(self._place, messages)
+        self.commit = commit
+        self.output = self._output(status, metrics, error, commit.at)
+        return self.output
+
+    def _keep(self, place: int, messages: tuple[Message, ...]) -> None:
+        self._said.update(enumerate(messages, place))
+        self._state.stored()
+
+    def _unfinished(self, reason: str) -> tuple[Message, ...]:
+        whole = self._reply.message.text if self._reply is not None else ""
+        said = checks.clean_text("".join(self._pieces) or whole)[0]
+        return (Message("assistant", said, finish_reason=reason),) if said else ()
+
+    def _metrics(self) -> RunMetrics:
+        usage, history = self._usage, self._opened.history
+        return RunMetrics(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            duration=round(time.perf_counter() - self._began, 6),
+            time_to_first_token=None if self._first_token is None else round(self._first_token, 6),
+            steps=self._steps,
+            history_runs=history.runs,
+            history_cut=history.cut,
+        )
+
+    def _output(self, status: RunStatus, metrics: RunMetrics, error: str | None, at: datetime) -> RunOutput:
+        plan = self.plan
+        places = sorted(self._said.items())
+        said = [message if message.id else message.with_id(f"{plan.run_id}.{place}") for place, message in places]
+        prompt = () if plan.prompt is None else (plan.prompt.with_id(f"{plan.run_id}.prompt"),)
+        run = (RunOutput if plan.team_id is None else TeamRunOutput)(
+            run_id=plan.run_id,
+            session_id=plan.session_id,
+            status=status,
+            user_id=plan.user_id,
+            agent_id=plan.agent_id,
+            agent_name=plan.agent_name,
+            team_id=plan.team_id,
+            parent_run_id=plan.parent_run_id,
+            model=plan.model.id,
+            messages=(*prompt, *said),
+            metrics=metrics,
+            error=error,
+            attempt=self._opened.attempt,
+            run_seq=self._opened.run_seq,
+            created_at=self._opened.created_at,
+            finished_at=at,
+            input_count=input_count(plan.input),
+            metadata_json=checks.encode(plan.metadata).decode() if plan.metadata else None,
+            state_json=checks.encode(self._state.live).decode() if plan.with_state else None,
+        )
+        if plan.answer is None or status is not RunStatus.completed:
+            return run
+        return msgspec.structs.replace(run, parsed=parse_answer(plan.answer, run.content))
+
+
+def _cancel_there(turn: weakref.ref[Turn]) -> None:
+    known = turn()
+    if known is not None:
+        drive(known.cancel())
+
+
+def instructed(prompt: Message | None, summary: SessionSummary | None) -> list[Message]:
+    """The system message as the model is shown it: what was agreed before goes behind what always holds.
+
+    In one message, for some servers take no second one; what is stored is the part that does not change.
+    """
+    if summary is None:
+        return [] if prompt is None else [prompt]
+    if prompt is None:
+        return [Message("system", context_text(summary))]
+    return [Message(prompt.role, f"{prompt.text}\n\n{context_text(summary)}")]
+
+
+def parse_answer(kind: Any, text: Any) -> Any:
+    """The answer as an object of the type that was asked for; None where the text does not describe one."""
+    try:
+        if hasattr(kind, "model_validate_json"):
+            return kind.model_validate_json(text)
+        return msgspec.json.decode(text, type=kind)
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        log.warning("the answer is no %s; its text is kept", getattr(kind, "__name__", kind))
+        log.debug("%s", error)
+        return None
+
+
+def _tool_message(call: ToolCall, result: ToolResult) -> Message:
+    marks: dict[str, Any] = {"tool_call_error": True} if result.error else {}
+    if result.repaired:
+        marks["repaired"] = True
+    return Message("tool", result.text, tool_call_id=call.id, name=call.name, **marks)
