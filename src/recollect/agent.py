@@ -262,7 +262,8 @@ class Agent(Runtime):
         The user's message is stored before the model is asked, each step as it happens, and the answer before it is
         returned. Without a session the run begins a new one; its id is ``run.session_id``. With ``run_id`` a caller may
         try again: a run that was completed is returned as it is stored, without asking the model; one that failed, was
-        cancelled or was interrupted is begun again, as the next ``attempt`` of the same run.
+        cancelled or was interrupted is begun again, as the next ``attempt`` of the same run. One that is ended from
+        elsewhere, by `cancel_run`, is returned with status ``cancelled``.
 
         ``stream=True`` gives an iterator of the events that carry the answer's text, ``stream_events=True`` of all.
 

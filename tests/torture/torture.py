@@ -167,7 +167,7 @@ def check_deleted(db: SqliteDb, session_id: str, everything: list[Line]) -> Iter
             yield from (f"{session_id}: run {run} outlived its session" for run in gone if run in stored)
     last = max((_over(everything, line) for line in lines if "delete" in line), default=0.0)
     for run, at in begun.items():
-        if at > last and run in told and run not in stored:
+        if at > last and told.get(run, 0.0) > at and run not in stored:
             yield f"{session_id}: run {run} was acknowledged after the last deletion and is not there"
 
 
