@@ -351,6 +351,16 @@ def test_true_means_one_cache_for_all_agents_of_the_process(db: SqliteDb) -> Non
         Agent(EchoModel(), db=db, cache_session="yes")  # type: ignore[arg-type]
 
 
+def test_a_store_behind_a_cache_is_a_database_like_any_other(db: SqliteDb, cache: SessionCache) -> None:
+    agent = Agent(EchoModel(), db=cache.over(db), session_id="s", auto_name_sessions=True, concurrent_runs="queue")
+    for text in ("Plan the fair in Porto", "Who comes along?"):
+        agent.run(text)
+    assert agent.flush(10)
+    assert agent.get_session_name() == "Plan the fair in Porto"
+    agent.close()
+    assert same(cache.over(db), db)
+
+
 def test_two_databases_do_not_share_their_sessions(db: SqliteDb, cache: SessionCache) -> None:
     with SqliteDb() as other:
         turn(db, text="Here")

@@ -511,7 +511,7 @@ class Agent(Runtime):
                 return
             later = Access(self.store, THREADS)
             BACKGROUND.submit(
-                self.db, (session_id, scribe.key), lambda: drive(follow_up(later, scribe, session_id, commit))
+                self.db.home, (session_id, scribe.key), lambda: drive(follow_up(later, scribe, session_id, commit))
             )
 
         return after
