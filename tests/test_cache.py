@@ -25,7 +25,7 @@ from recollect.history import HistoryLimits
 from recollect.port import Tx, writes
 from recollect.session import Filter
 from recollect.store import OpenRun, Store
-from recollect.store.turns import refresh_run
+from recollect.store.begin import refresh_run
 
 
 class Times:

@@ -23,7 +23,7 @@ from recollect.message import Message
 from recollect.port import Access, Operation, P, T, drive
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
-from recollect.store import OpenRun, Store, changes, rows, sessions, turns
+from recollect.store import OpenRun, Store, begin, changes, rows, sessions, turns
 from recollect.store.copies import Copy, copy_session, get_version
 from recollect.store.turns import Commit
 from recollect.store.window import Growing, Window
@@ -262,7 +262,7 @@ class Copies:
         """Begin a run; the past is not read where it is known."""
         window = None if history is None else self._cache.find_window(self._key(session_id), history)
         known = None if window is None else window.at
-        run = await access.do(turns.begin_run, session_id, input, history=history, known=known, **rest)
+        run = await access.do(begin.begin_run, session_id, input, history=history, known=known, **rest)
         if history is None:
             return run
         if run.past is not None:
@@ -361,7 +361,7 @@ _CACHED: Final[dict[Any, Callable[..., Coroutine[Any, Any, Any]]]] = {
     sessions.get_messages: Copies.get_messages,
     sessions.get_run: Copies.get_run,
     sessions.get_last_run: Copies.get_last_run,
-    turns.begin_run: Copies.begin_run,
+    begin.begin_run: Copies.begin_run,
     turns.append_messages: Copies.append_messages,
     turns.finish_run: Copies.finish_run,
     changes.delete_session: Copies.delete_session,

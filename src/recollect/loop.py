@@ -26,10 +26,11 @@ from recollect.plan import Plan
 from recollect.port import Access, Stopped
 from recollect.run import RunEvent, RunOutput, RunOutputEvent, RunStatus, execution, input_messages
 from recollect.store import keep_alive
+from recollect.store.begin import begin_run
 from recollect.store.continued import Continued, continue_run
 from recollect.store.outcome import certain
 from recollect.store.sessions import get_run
-from recollect.store.turns import OpenRun, begin_run, new_token
+from recollect.store.turns import OpenRun, new_token
 from recollect.turn import NAPS, Events, PlacedCall, Turn
 
 

@@ -36,9 +36,10 @@ from recollect.run import (
 from recollect.session import SessionSummary
 from recollect.state import State
 from recollect.store import keep_alive
+from recollect.store.begin import count_ahead, refresh_run
 from recollect.store.outcome import certain
 from recollect.store.sessions import get_run
-from recollect.store.turns import Commit, OpenRun, append_messages, count_ahead, finish_run, input_count, refresh_run
+from recollect.store.turns import Commit, OpenRun, append_messages, finish_run, input_count
 from recollect.summary import context_text
 from recollect.tools import RunContext, ToolResult, schema_of
 

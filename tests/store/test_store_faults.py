@@ -30,6 +30,7 @@ from recollect.session import AgentSession, Filter, SessionSummary
 from recollect.store import (
     OpenRun,
     Store,
+    begin,
     changes,
     claims,
     continued,
@@ -89,7 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         for own in ("u1", "u2"):
             store.create_session(own, user_id="u", metadata={"k": own}, session_state={"k": 1})
         store.transact(names.begin_naming, "s", TOKEN)
-        run = store.transact(turns.begin_run, "s", [user()], run_id="open", token=1)
+        run = store.transact(begin.begin_run, "s", [user()], run_id="open", token=1)
         session = store.get_session("s")
         assert session is not None
         session.name = "Saved"
@@ -159,12 +160,12 @@ CASES = {
     "delete if there": Case(changes.delete_if_there, lambda _: given("s")),
     "delete several": Case(changes.delete_sessions, lambda _: given(["s", "nowhere", "u1"])),
     "delete user": Case(changes.delete_user, lambda _: given("u")),
-    "begin": Case(turns.begin_run, lambda _: given("s", [user(), user()], run_id="r", state={"k": 3}, **ALL)),
-    "begin in a new session": Case(turns.begin_run, lambda _: given("new", [user()], run_id="r", prompt=system())),
-    "begin again": Case(turns.begin_run, lambda _: given("s", [user()], run_id="failed", again=True, **ALL)),
-    "begin alone": Case(turns.begin_run, lambda _: given("u1", [user()], run_id="r", user_id="u", alone=True)),
-    "count ahead": Case(turns.count_ahead, lambda world: given(world.run)),
-    "refresh run": Case(turns.refresh_run, lambda world: given(world.run, **ALL)),
+    "begin": Case(begin.begin_run, lambda _: given("s", [user(), user()], run_id="r", state={"k": 3}, **ALL)),
+    "begin in a new session": Case(begin.begin_run, lambda _: given("new", [user()], run_id="r", prompt=system())),
+    "begin again": Case(begin.begin_run, lambda _: given("s", [user()], run_id="failed", again=True, **ALL)),
+    "begin alone": Case(begin.begin_run, lambda _: given("u1", [user()], run_id="r", user_id="u", alone=True)),
+    "count ahead": Case(begin.count_ahead, lambda world: given(world.run)),
+    "refresh run": Case(begin.refresh_run, lambda world: given(world.run, **ALL)),
     "append": Case(
         turns.append_messages,
         lambda world: given(world.run, [calls("c"), result("c")], at=1, state={"k": None, "l": "1"}),

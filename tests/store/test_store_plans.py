@@ -21,6 +21,7 @@ from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter
 from recollect.store import (
     attempts,
+    begin,
     changes,
     claims,
     continued,
@@ -33,9 +34,10 @@ from recollect.store import (
     summaries,
     turns,
 )
+from recollect.store.begin import begin_run
 from recollect.store.lists import get_sessions
 from recollect.store.sessions import get_header, get_last_run, get_messages, get_run, get_values
-from recollect.store.turns import append_messages, begin_run, finish_run
+from recollect.store.turns import append_messages, finish_run
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +257,7 @@ def _written() -> Iterator[tuple[str, str]]:
     """Every whole statement of the store modules, by name."""
     for module in (
         turns,
+        begin,
         continued,
         outcome,
         attempts,

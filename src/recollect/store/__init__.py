@@ -12,7 +12,7 @@ from typing import Any, Concatenate
 from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Access, Database, Operation, P, T, drive
-from recollect.store import changes, lists, sessions, turns
+from recollect.store import begin, changes, lists, sessions, turns
 from recollect.store.turns import OpenRun
 
 __all__ = ["OpenRun", "Store", "keep_alive"]
@@ -115,8 +115,8 @@ class Store(Closing, ABC):
     adelete_sessions = waiting(changes.delete_sessions)
     delete_user = blocking(changes.delete_user)
     adelete_user = waiting(changes.delete_user)
-    begin_run = blocking(turns.begin_run)
-    abegin_run = waiting(turns.begin_run)
+    begin_run = blocking(begin.begin_run)
+    abegin_run = waiting(begin.begin_run)
     append_messages = blocking(turns.append_messages)
     aappend_messages = waiting(turns.append_messages)
     finish_run = blocking(turns.finish_run)

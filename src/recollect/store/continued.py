@@ -14,13 +14,14 @@ from recollect.message import Message
 from recollect.port import Params, Row, Tx, writes
 from recollect.run import UNFINISHED, RunOutput, RunStatus
 from recollect.session import read_summary
-from recollect.store import rows
+from recollect.store import rows, turns
 from recollect.store.attempts import ENDED_EARLY, THIS_RUN
+from recollect.store.begin import STATE_OF, SUMMARY_OF, busy
 from recollect.store.newest import ALIVE, stored_as
 from recollect.store.past import past, read_past
 from recollect.store.rows import MINE, OPEN, RUN
 from recollect.store.sessions import IS_MINE, of_session
-from recollect.store.turns import LEASE, STATE_OF, SUMMARY_OF, OpenRun, busy, new_token
+from recollect.store.turns import OpenRun, new_token
 
 
 class Continued(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ async def continue_run(
         "model": checks.optional_identifier("model", model),
         "token": new_token() if token is None else token,
         "epoch": new_token(),
-        "lease": LEASE,
+        "lease": turns.LEASE,
     }
     gate, known, row, said, prompt, others = await tx.execute(
         (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p), (_OTHERS, p)

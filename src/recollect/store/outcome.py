@@ -14,7 +14,8 @@ from recollect.errors import DatabaseError, OutcomeUnknown
 from recollect.history import HistoryLimits
 from recollect.port import Access, Operation, P, Params, T, Tx, looks, reads
 from recollect.run import RunStatus
-from recollect.store.turns import Commit, OpenRun, append_messages, begin_run, finish_run, refresh_run
+from recollect.store.begin import begin_run, refresh_run
+from recollect.store.turns import Commit, OpenRun, append_messages, finish_run
 
 
 async def certain(access: Access, step: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

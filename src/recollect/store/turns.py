@@ -1,7 +1,7 @@
-"""A turn as it is written: begin, append, finish. What a step costs does not depend on the past.
+"""A turn as it is written, once it was begun: append, finish. What a step costs does not depend on the past.
 
-The header comes first in each transaction: it is the gate that decides who may write, and gives the version. Every
-later statement repeats the condition, so that a closed gate changes nothing.
+The header comes first in each transaction: whoever holds the run's token passes, and gets the version. Every later
+statement repeats the condition, so that a closed gate changes nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ import msgspec
 import uuid_utils
 
 from recollect import checks
-from recollect.errors import InvalidArgument, RunConflict, RunLost, SessionBusy, UserRequired
-from recollect.history import History, HistoryLimits
+from recollect.errors import InvalidArgument, RunLost
+from recollect.history import History
 from recollect.message import PROMPT_ROLES, Message, messages_of
-from recollect.port import Duplicate, Params, Statement, Stop, Tx, looks, reads, writes
+from recollect.port import Duplicate, Params, Statement, Stop, Tx, writes
 from recollect.run import RunMetrics, RunStatus
-from recollect.session import SessionSummary, read_summary
-from recollect.store.attempts import discard
-from recollect.store.newest import ALIVE, stored_as
-from recollect.store.past import Past, past, read_past
-from recollect.store.rows import NO_METRICS, OPEN, is_set, metrics_text, no_session, text_set
+from recollect.session import SessionSummary
+from recollect.store.past import Past
+from recollect.store.rows import NO_METRICS, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
 """Microseconds for which a run holds its lease without a sign of life."""
@@ -80,132 +78,6 @@ def new_id() -> str:
 def new_token() -> int:
     """A random number of 63 bits; it tells one holder from another and is no secret."""
     return random.getrandbits(63)
-
-
-@writes
-async def begin_run(
-    tx: Tx,
-    session_id: str,
-    input: Sequence[Message],
-    *,
-    run_id: str | None = None,
-    user_id: str | None = None,
-    kind: str = "agent",
-    agent_id: str | None = None,
-    agent_name: str | None = None,
-    team_id: str | None = None,
-    parent_run_id: str | None = None,
-    model: str | None = None,
-    prompt: Message | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    state: Mapping[str, Any] | None = None,
-    history: HistoryLimits | None = None,
-    with_state: bool = False,
-    with_summary: bool = False,
-    again: bool = False,
-    alone: bool = False,
-    known: tuple[int, int] | None = None,
-    token: int | None = None,
-) -> OpenRun:
-    """Begin a run and store what was asked, making the session if there is none.
-
-    ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
-    summary; ``state`` sets keys of the state. ``again`` lets the run take the place of an attempt under the same
-    ``run_id`` that failed, was cancelled or was interrupted: what that had stored is gone. ``alone`` refuses a run
-    beside one that is under way. ``known`` is the epoch and version of a session whose past the caller has: while that
-    is the newest, it is not read, and ``past`` is None.
-
-    Raises:
-        InvalidArgument: something cannot be stored; nothing was written.
-        UserRequired: the session belongs to a user and none was named.
-        SessionNotFound: the session is another user's, or nobody's while a user was named.
-        RunConflict: the session has a run with this id already; with ``again``, one that is under way or completed.
-        SessionBusy: ``alone``, and it is not.
-    """
-    asked = messages_of("input", input)
-    p: Params = {
-        **_of_session(session_id, user_id, kind, agent_id, team_id),
-        **_of_run(run_id, agent_name, parent_run_id, model, prompt, metadata),
-        **_of_input(asked, top=parent_run_id is None),
-        "token": new_token() if token is None else token,
-        "lease": LEASE,
-    }
-    p["attempt"] = 1 + await discard(tx, p) if again else 1
-    batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
-    reading = {STATE_OF: with_state, SUMMARY_OF: with_summary, _OTHERS: alone}
-    wanted = [
-        *([] if history is None else [past(p, history, known)]),
-        *((sql, p) for sql, read in reading.items() if read),
-    ]
-    try:
-        gate, others, *answers = await tx.execute(*batch, *wanted)
-    except Duplicate as error:
-        raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
-    if not gate:
-        raise UserRequired(session_id) if user_id is None else no_session(session_id)
-    if not all(alive for _, alive in others):
-        await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
-    answers = answers[len(batch) - 2 :]
-    if alone and answers.pop():
-        raise busy(session_id)
-    summary = read_summary(dict(answers.pop())) if with_summary else None
-    run_seq, version, epoch, now, completed, begun = gate[0]
-    seen = None
-    if history is not None and known != (epoch, version - 1):
-        seen = await read_past(tx, p, answers[0], history, completed, begun)
-    return OpenRun(
-        session_id=session_id,
-        run_id=p["run_id"],
-        run_seq=run_seq,
-        token=p["token"],
-        version=version,
-        epoch=epoch,
-        created_at=checks.from_micros(now),
-        parent_run_id=parent_run_id,
-        attempt=p["attempt"],
-        history=History() if seen is None or history is None else seen.history(history),
-        past=seen,
-        is_apart=not others,
-        state=dict(answers[-1]) if with_state else {},
-        summary=summary,
-    )
-
-
-def busy(session_id: str) -> SessionBusy:
-    """The error for a session in which a run is under way."""
-    return SessionBusy(f"another run is under way in session {session_id!r}; wait for it, or queue runs")
-
-
-@looks
-async def count_ahead(tx: Tx, run: OpenRun) -> int:
-    """How many top-level runs that began before this one are still under way."""
-    [found] = await tx.execute((_AHEAD, {"session_id": run.session_id, "run_seq": run.run_seq}))
-    return len(found)
-
-
-@reads
-async def refresh_run(
-    tx: Tx, run: OpenRun, *, history: HistoryLimits | None = None, with_state: bool = False, with_summary: bool = False
-) -> OpenRun:
-    """A run that waited for others, with the past, state and summary as those left them.
-
-    Raises:
-        SessionNotFound: the session was deleted meanwhile.
-    """
-    p: Params = {"session_id": run.session_id, "top": int(run.parent_run_id is None)}
-    header, state, summary = await tx.execute((_SEEN, p), (STATE_OF, p), (SUMMARY_OF, p))
-    if not header:
-        raise no_session(run.session_id)
-    seen = History()
-    if history is not None:
-        [found] = await tx.execute(past(p, history))
-        seen = (await read_past(tx, p, found, history, *header[0])).history(history)
-    return msgspec.structs.replace(
-        run,
-        history=seen,
-        state=dict(state) if with_state else {},
-        summary=read_summary(dict(summary)) if with_summary else None,
-    )
 
 
 @writes
@@ -295,60 +167,6 @@ async def renew_leases(tx: Tx, tokens: Sequence[int]) -> list[int]:
     return [token for token, to_end in found if to_end]
 
 
-def _of_session(session_id: str, user_id: str | None, kind: str, agent_id: str | None, team_id: str | None) -> Params:
-    return {
-        "session_id": checks.identifier("session_id", session_id),
-        "user_id": checks.optional_identifier("user_id", user_id),
-        "kind": checks.one_of("kind", kind, ("agent", "team")),
-        "agent_id": checks.optional_identifier("agent_id", agent_id),
-        "team_id": checks.optional_identifier("team_id", team_id),
-        "epoch": new_token(),
-    }
-
-
-def _of_run(
-    run_id: str | None,
-    agent_name: str | None,
-    parent_run_id: str | None,
-    model: str | None,
-    prompt: Message | None,
-    metadata: Mapping[str, Any] | None,
-) -> Params:
-    attached = checks.json_object("metadata", metadata) and checks.json_text("metadata", dict(metadata or {}))
-    return {
-        "run_id": new_id() if run_id is None else checks.identifier("run_id", run_id),
-        "agent_name": checks.optional_identifier("agent_name", agent_name),
-        "parent_run_id": checks.optional_identifier("parent_run_id", parent_run_id),
-        "model": checks.optional_identifier("model", model),
-        "digest": None if prompt is None else digest(prompt),
-        "metadata": attached or None,
-    }
-
-
-def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
-    return {
-        "top": int(top),
-        "input": input_count(asked),
-        "spoken": int(top) * _spoken(asked),
-        "chars": _chars(asked),
-        "preview": next((checks.preview(said.text) for said in asked if said.role == "user"), ""),
-    }
-
-
-def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: Mapping[str, str]) -> list[Statement]:
-    """What a begin writes; the first two answers are the gate and the other runs under way."""
-    batch = [
-        (_BEGIN_HEADER, p),
-        (_OTHERS_UNDER_WAY, p),
-        (_BEGIN_RUN, p),
-        (_BEGIN_LEASE, p),
-        *(_message(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
-    ]
-    if prompt is not None:
-        batch.append((_BEGIN_PROMPT, {**p, "role": prompt.role, "body": prompt.to_json()}))
-    return batch + [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in state.items()]
-
-
 def digest(prompt: Any) -> str:
     """What a system message is known by in its session: 64 bits of its text, as hexadecimal digits.
 
@@ -359,92 +177,6 @@ def digest(prompt: Any) -> str:
         raise InvalidArgument("prompt", f"must be a system message, not {prompt!r}")
     return hashlib.blake2b(prompt.to_json().encode(), digest_size=8).hexdigest()
 
-
-_BEGIN_HEADER = """
-insert into recollect_sessions (
-    session_id, kind, agent_id, team_id, user_id, preview, next_seq, run_count, message_count, version, epoch,
-    created_at, updated_at
-) values (
-    :session_id, :kind, :agent_id, :team_id, :user_id, :preview, 2, :top, :spoken, 1, :epoch, :now, :now
-)
-on conflict (session_id) do update set
-    next_seq = recollect_sessions.next_seq + 1,
-    run_count = recollect_sessions.run_count + :top,
-    message_count = recollect_sessions.message_count + :spoken,
-    preview = case when recollect_sessions.preview = '' then excluded.preview else recollect_sessions.preview end,
-    version = recollect_sessions.version + 1,
-    updated_at = :now
-where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')
-returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
-"""
-
-_BEGIN_RUN = f"""
-insert into recollect_runs (
-    session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, attempt, prompt, model,
-    input, metadata, chars, version, created_at
-)
-select
-    s.session_id, s.next_seq - 1, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :user_id, 'running',
-    :attempt, :digest, :model, :input, :metadata, :chars, s.version, :now
-from recollect_sessions s where {OPEN}
-"""
-
-_BEGIN_LEASE = f"""
-insert into recollect_leases (session_id, run_seq, owner, token, until)
-select s.session_id, s.next_seq - 1, :owner, :token, :now + :lease from recollect_sessions s where {OPEN}
-"""
-
-_BEGIN_MESSAGE = f"""
-insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
-select s.session_id, s.next_seq - 1, :idx, :message_id, :role, :body from recollect_sessions s where {OPEN}
-"""
-
-_BEGIN_PROMPT = f"""
-insert into recollect_prompts (session_id, digest, role, body)
-select s.session_id, :digest, :role, :body from recollect_sessions s where {OPEN}
-on conflict (session_id, digest) do nothing
-"""
-
-_OTHERS_UNDER_WAY = """
-select l.run_seq, case when {alive} then 1 else 0 end from recollect_leases l where l.session_id = :session_id
-"""
-
-_SETTLE = """
-update recollect_runs set
-    status = 'interrupted', finished_at = :now,
-    version = (select s.version from recollect_sessions s where s.session_id = :session_id)
-where session_id = :session_id and status = 'running' and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
-)
-"""
-
-_SETTLE_LEASES = """
-delete from recollect_leases where session_id = :session_id and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
-)
-"""
-
-_SET_VALUE_OF_MINE = f"""
-insert into recollect_values (session_id, kind, key, value)
-select s.session_id, 'state', :key, :value from recollect_sessions s where {OPEN}
-on conflict (session_id, kind, key) do update set value = excluded.value
-"""
-
-STATE_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
-
-SUMMARY_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
-
-_SEEN = "select completed_count, run_count from recollect_sessions where session_id = :session_id"
-
-_AHEAD = f"""
-select r.run_seq from {stored_as(RunStatus.running)} and r.run_seq < :run_seq and {ALIVE}
-"""
-
-_OTHERS = f"""
-select r.run_seq from {stored_as(RunStatus.running)} and {ALIVE} and r.run_seq < (
-    select s.next_seq - 1 from recollect_sessions s where s.session_id = :session_id
-)
-"""
 
 _HELD = """
     exists (
@@ -551,18 +283,18 @@ def _step(run: OpenRun, messages: Sequence[Message], at: int | None) -> Params:
         "run_seq": run.run_seq,
         "token": run.token,
         "lease": LEASE,
-        "spoken": int(run.parent_run_id is None) * _spoken(messages),
-        "chars": _chars(messages),
+        "spoken": int(run.parent_run_id is None) * spoken(messages),
+        "chars": chars(messages),
         "at": None if at is None else checks.count("at", at, most=1 << 31),
     }
 
 
 def _said(p: Params, messages: Sequence[Message], at: int | None) -> list[Statement]:
     sql = _STEP_MESSAGE if at is None else _STEP_MESSAGE_AT
-    return [_message(sql, p, place, said) for place, said in enumerate(messages)]
+    return [placed(sql, p, place, said) for place, said in enumerate(messages)]
 
 
-def _message(sql: str, p: Params, place: int, message: Message) -> Statement:
+def placed(sql: str, p: Params, place: int, message: Message) -> Statement:
     return sql, {
         **p,
         "idx": place,
@@ -607,9 +339,9 @@ def input_count(messages: Sequence[Message]) -> int | None:
     return len(messages) if any(message.role in ("assistant", "tool") for message in messages) else None
 
 
-def _spoken(messages: Sequence[Message]) -> int:
+def spoken(messages: Sequence[Message]) -> int:
     return sum(message.role in ("user", "assistant") for message in messages)
 
 
-def _chars(messages: Sequence[Message]) -> int:
+def chars(messages: Sequence[Message]) -> int:
     return sum(message.chars for message in messages)

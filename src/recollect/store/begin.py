@@ -1,0 +1,293 @@
+"""A turn as it begins: what was asked is stored, and what the model is to be shown is read.
+
+The header comes first in the transaction: it is the gate that decides who may write, and gives place and version.
+Every later statement repeats the condition, so that a closed gate changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from recollect import checks
+from recollect.errors import RunConflict, SessionBusy, UserRequired
+from recollect.history import History, HistoryLimits
+from recollect.message import Message, messages_of
+from recollect.port import Duplicate, Params, Statement, Tx, looks, reads, writes
+from recollect.run import RunStatus
+from recollect.session import read_summary
+from recollect.store import turns
+from recollect.store.attempts import discard
+from recollect.store.newest import ALIVE, stored_as
+from recollect.store.past import past, read_past
+from recollect.store.rows import OPEN, no_session
+from recollect.store.turns import OpenRun, chars, digest, input_count, new_id, new_token, placed, spoken
+
+
+@writes
+async def begin_run(
+    tx: Tx,
+    session_id: str,
+    input: Sequence[Message],
+    *,
+    run_id: str | None = None,
+    user_id: str | None = None,
+    kind: str = "agent",
+    agent_id: str | None = None,
+    agent_name: str | None = None,
+    team_id: str | None = None,
+    parent_run_id: str | None = None,
+    model: str | None = None,
+    prompt: Message | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    state: Mapping[str, Any] | None = None,
+    history: HistoryLimits | None = None,
+    with_state: bool = False,
+    with_summary: bool = False,
+    again: bool = False,
+    alone: bool = False,
+    known: tuple[int, int] | None = None,
+    token: int | None = None,
+) -> OpenRun:
+    """Begin a run and store what was asked, making the session if there is none.
+
+    ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
+    summary; ``state`` sets keys of the state. ``again`` lets the run take the place of an attempt under the same
+    ``run_id`` that failed, was cancelled or was interrupted: what that had stored is gone. ``alone`` refuses a run
+    beside one that is under way. ``known`` is the epoch and version of a session whose past the caller has: while that
+    is the newest, it is not read, and ``past`` is None.
+
+    Raises:
+        InvalidArgument: something cannot be stored; nothing was written.
+        UserRequired: the session belongs to a user and none was named.
+        SessionNotFound: the session is another user's, or nobody's while a user was named.
+        RunConflict: the session has a run with this id already; with ``again``, one that is under way or completed.
+        SessionBusy: ``alone``, and it is not.
+    """
+    asked = messages_of("input", input)
+    p: Params = {
+        **_of_session(session_id, user_id, kind, agent_id, team_id),
+        **_of_run(run_id, agent_name, parent_run_id, model, prompt, metadata),
+        **_of_input(asked, top=parent_run_id is None),
+        "token": new_token() if token is None else token,
+        "lease": turns.LEASE,
+    }
+    p["attempt"] = 1 + await discard(tx, p) if again else 1
+    batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
+    reading = {STATE_OF: with_state, SUMMARY_OF: with_summary, _OTHERS: alone}
+    wanted = [
+        *([] if history is None else [past(p, history, known)]),
+        *((sql, p) for sql, read in reading.items() if read),
+    ]
+    try:
+        gate, others, *answers = await tx.execute(*batch, *wanted)
+    except Duplicate as error:
+        raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
+    if not gate:
+        raise UserRequired(session_id) if user_id is None else no_session(session_id)
+    if not all(alive for _, alive in others):
+        await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
+    answers = answers[len(batch) - 2 :]
+    if alone and answers.pop():
+        raise busy(session_id)
+    summary = read_summary(dict(answers.pop())) if with_summary else None
+    run_seq, version, epoch, now, completed, begun = gate[0]
+    seen = None
+    if history is not None and known != (epoch, version - 1):
+        seen = await read_past(tx, p, answers[0], history, completed, begun)
+    return OpenRun(
+        session_id=session_id,
+        run_id=p["run_id"],
+        run_seq=run_seq,
+        token=p["token"],
+        version=version,
+        epoch=epoch,
+        created_at=checks.from_micros(now),
+        parent_run_id=parent_run_id,
+        attempt=p["attempt"],
+        history=History() if seen is None or history is None else seen.history(history),
+        past=seen,
+        is_apart=not others,
+        state=dict(answers[-1]) if with_state else {},
+        summary=summary,
+    )
+
+
+def busy(session_id: str) -> SessionBusy:
+    """The error for a session in which a run is under way."""
+    return SessionBusy(f"another run is under way in session {session_id!r}; wait for it, or queue runs")
+
+
+@looks
+async def count_ahead(tx: Tx, run: OpenRun) -> int:
+    """How many top-level runs that began before this one are still under way."""
+    [found] = await tx.execute((_AHEAD, {"session_id": run.session_id, "run_seq": run.run_seq}))
+    return len(found)
+
+
+@reads
+async def refresh_run(
+    tx: Tx, run: OpenRun, *, history: HistoryLimits | None = None, with_state: bool = False, with_summary: bool = False
+) -> OpenRun:
+    """A run that waited for others, with the past, state and summary as those left them.
+
+    Raises:
+        SessionNotFound: the session was deleted meanwhile.
+    """
+    p: Params = {"session_id": run.session_id, "top": int(run.parent_run_id is None)}
+    header, state, summary = await tx.execute((_SEEN, p), (STATE_OF, p), (SUMMARY_OF, p))
+    if not header:
+        raise no_session(run.session_id)
+    seen = History()
+    if history is not None:
+        [found] = await tx.execute(past(p, history))
+        seen = (await read_past(tx, p, found, history, *header[0])).history(history)
+    return msgspec.structs.replace(
+        run,
+        history=seen,
+        state=dict(state) if with_state else {},
+        summary=read_summary(dict(summary)) if with_summary else None,
+    )
+
+
+def _of_session(session_id: str, user_id: str | None, kind: str, agent_id: str | None, team_id: str | None) -> Params:
+    return {
+        "session_id": checks.identifier("session_id", session_id),
+        "user_id": checks.optional_identifier("user_id", user_id),
+        "kind": checks.one_of("kind", kind, ("agent", "team")),
+        "agent_id": checks.optional_identifier("agent_id", agent_id),
+        "team_id": checks.optional_identifier("team_id", team_id),
+        "epoch": new_token(),
+    }
+
+
+def _of_run(
+    run_id: str | None,
+    agent_name: str | None,
+    parent_run_id: str | None,
+    model: str | None,
+    prompt: Message | None,
+    metadata: Mapping[str, Any] | None,
+) -> Params:
+    attached = checks.json_object("metadata", metadata) and checks.json_text("metadata", dict(metadata or {}))
+    return {
+        "run_id": new_id() if run_id is None else checks.identifier("run_id", run_id),
+        "agent_name": checks.optional_identifier("agent_name", agent_name),
+        "parent_run_id": checks.optional_identifier("parent_run_id", parent_run_id),
+        "model": checks.optional_identifier("model", model),
+        "digest": None if prompt is None else digest(prompt),
+        "metadata": attached or None,
+    }
+
+
+def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
+    return {
+        "top": int(top),
+        "input": input_count(asked),
+        "spoken": int(top) * spoken(asked),
+        "chars": chars(asked),
+        "preview": next((checks.preview(said.text) for said in asked if said.role == "user"), ""),
+    }
+
+
+def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: Mapping[str, str]) -> list[Statement]:
+    """What a begin writes; the first two answers are the gate and the other runs under way."""
+    batch = [
+        (_BEGIN_HEADER, p),
+        (_OTHERS_UNDER_WAY, p),
+        (_BEGIN_RUN, p),
+        (_BEGIN_LEASE, p),
+        *(placed(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
+    ]
+    if prompt is not None:
+        batch.append((_BEGIN_PROMPT, {**p, "role": prompt.role, "body": prompt.to_json()}))
+    return batch + [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in state.items()]
+
+
+_BEGIN_HEADER = """
+insert into recollect_sessions (
+    session_id, kind, agent_id, team_id, user_id, preview, next_seq, run_count, message_count, version, epoch,
+    created_at, updated_at
+) values (
+    :session_id, :kind, :agent_id, :team_id, :user_id, :preview, 2, :top, :spoken, 1, :epoch, :now, :now
+)
+on conflict (session_id) do update set
+    next_seq = recollect_sessions.next_seq + 1,
+    run_count = recollect_sessions.run_count + :top,
+    message_count = recollect_sessions.message_count + :spoken,
+    preview = case when recollect_sessions.preview = '' then excluded.preview else recollect_sessions.preview end,
+    version = recollect_sessions.version + 1,
+    updated_at = :now
+where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')
+returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
+"""
+
+_BEGIN_RUN = f"""
+insert into recollect_runs (
+    session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, attempt, prompt, model,
+    input, metadata, chars, version, created_at
+)
+select
+    s.session_id, s.next_seq - 1, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :user_id, 'running',
+    :attempt, :digest, :model, :input, :metadata, :chars, s.version, :now
+from recollect_sessions s where {OPEN}
+"""
+
+_BEGIN_LEASE = f"""
+insert into recollect_leases (session_id, run_seq, owner, token, until)
+select s.session_id, s.next_seq - 1, :owner, :token, :now + :lease from recollect_sessions s where {OPEN}
+"""
+
+_BEGIN_MESSAGE = f"""
+insert into recollect_messages (session_id, run_seq, idx, message_id, role, body)
+select s.session_id, s.next_seq - 1, :idx, :message_id, :role, :body from recollect_sessions s where {OPEN}
+"""
+
+_BEGIN_PROMPT = f"""
+insert into recollect_prompts (session_id, digest, role, body)
+select s.session_id, :digest, :role, :body from recollect_sessions s where {OPEN}
+on conflict (session_id, digest) do nothing
+"""
+
+_OTHERS_UNDER_WAY = """
+select l.run_seq, case when {alive} then 1 else 0 end from recollect_leases l where l.session_id = :session_id
+"""
+
+_SETTLE = """
+update recollect_runs set
+    status = 'interrupted', finished_at = :now,
+    version = (select s.version from recollect_sessions s where s.session_id = :session_id)
+where session_id = :session_id and status = 'running' and run_seq in (
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+)
+"""
+
+_SETTLE_LEASES = """
+delete from recollect_leases where session_id = :session_id and run_seq in (
+    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+)
+"""
+
+_SET_VALUE_OF_MINE = f"""
+insert into recollect_values (session_id, kind, key, value)
+select s.session_id, 'state', :key, :value from recollect_sessions s where {OPEN}
+on conflict (session_id, kind, key) do update set value = excluded.value
+"""
+
+STATE_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
+
+SUMMARY_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
+
+_SEEN = "select completed_count, run_count from recollect_sessions where session_id = :session_id"
+
+_AHEAD = f"""
+select r.run_seq from {stored_as(RunStatus.running)} and r.run_seq < :run_seq and {ALIVE}
+"""
+
+_OTHERS = f"""
+select r.run_seq from {stored_as(RunStatus.running)} and {ALIVE} and r.run_seq < (
+    select s.next_seq - 1 from recollect_sessions s where s.session_id = :session_id
+)
+"""
