@@ -22,14 +22,16 @@ from recollect.conversation import Conversation
 from recollect.errors import InvalidArgument
 from recollect.faces import LOOPS, THREADS
 from recollect.history import HistoryLimits
+from recollect.input import Input, input_messages
 from recollect.loop import drain, run_events
 from recollect.message import File, Image, Message
 from recollect.models import open_model
 from recollect.naming import SessionNamer
 from recollect.plan import FollowUp, Others, Plan
 from recollect.port import Access, Model, World, drive
-from recollect.run import RunEvent, RunOutput, RunOutputEvent
+from recollect.run import RunOutput
 from recollect.runtime import Runtime
+from recollect.screen import Screen
 from recollect.scribe import Scribe, follow_up
 from recollect.store import Store, sessions
 from recollect.store.turns import Commit, new_id
@@ -38,7 +40,6 @@ from recollect.summary import SessionSummaryManager
 from recollect.tools import RunContext, Tool, schema_of, toolbox
 from recollect.turn import Events
 
-Input = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
 Instructions = str | Sequence[str] | Callable[..., str]
 
 # Retries that name a user and a run but no session meet in this one.
@@ -402,7 +403,7 @@ class Agent(Runtime):
 
         ``stream=False`` shows the answer when it is whole.
         """
-        screen = _Screen(file or sys.stdout, input, stream=stream)
+        screen = Screen(file or sys.stdout, input, stream=stream)
         with self.run(input, stream_events=True, **options) as events:
             for event in events:
                 screen.show(event)
@@ -412,7 +413,7 @@ class Agent(Runtime):
         self, input: Input, *, stream: bool = True, file: TextIO | None = None, **options: Unpack[RunOptions]
     ) -> None:
         """As `print_response`."""
-        screen = _Screen(file or sys.stdout, input, stream=stream)
+        screen = Screen(file or sys.stdout, input, stream=stream)
         async with self.arun(input, stream_events=True, **options) as events:
             async for event in events:
                 screen.show(event)
@@ -554,30 +555,6 @@ class Agent(Runtime):
         return f"Agent({self.id}: {self.model.provider}:{self.model.id}, {self.db!r})"
 
 
-def input_messages(input: Input, images: Sequence[Image] = (), files: Sequence[File] = ()) -> tuple[Message, ...]:
-    """The messages that a run's input means; images and files go with the last one.
-
-    Raises:
-        InvalidArgument: it is empty, or of another type.
-    """
-    parts = [*(image.to_part() for image in images), *(file.to_part() for file in files)]
-    if isinstance(input, str):
-        return (Message("user", [{"type": "text", "text": input}, *parts] if parts else input),)
-    given: Any = [input] if isinstance(input, Message | Mapping) else input
-    if not isinstance(given, Sequence) or not given:
-        raise InvalidArgument("input", f"must be text, a Message or several, not {type(input).__name__}")
-    messages = [said if isinstance(said, Message) else _message(said) for said in given]
-    if parts:
-        messages.append(Message("user", parts))
-    return tuple(messages)
-
-
-def _message(given: Any) -> Message:
-    if isinstance(given, Mapping):
-        return Message.from_dict(given)
-    raise InvalidArgument("input", f"must hold messages, not {type(given).__name__}")
-
-
 def _model(given: Any) -> Model:
     """A model, or the one that is meant by a name.
 
@@ -614,31 +591,3 @@ def _check_schema(kind: type[Any]) -> None:
         schema_of(kind)
     except (TypeError, msgspec.MsgspecError) as error:
         raise InvalidArgument("output_schema", f"{kind!r} is no type that an answer can be read as: {error}") from error
-
-
-class _Screen:
-    """A run as plain text, shown as it happens or all at once."""
-
-    def __init__(self, out: TextIO, input: Input, *, stream: bool) -> None:
-        self._out = out
-        self._stream = stream
-        self._held: list[str] = []
-        if isinstance(input, str):
-            self._write(f"> {input}\n")
-
-    def show(self, event: RunOutputEvent) -> None:
-        if event.event is RunEvent.run_content and event.content is not None:
-            self._write(event.content)
-        elif event.event is RunEvent.tool_call_completed and event.tool is not None:
-            self._write(f"[{event.tool.tool_name}({event.tool.arguments}) -> {event.tool.result}]\n")
-
-    def end(self) -> None:
-        self._stream = True
-        self._write("\n")
-
-    def _write(self, text: str) -> None:
-        self._held.append(text)
-        if self._stream:
-            self._out.write("".join(self._held))
-            self._out.flush()
-            self._held.clear()

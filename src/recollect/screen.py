@@ -1,0 +1,36 @@
+"""A run in a terminal or notebook, as plain text."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from recollect.input import Input
+from recollect.run import RunEvent, RunOutputEvent
+
+
+class Screen:
+    """A run as plain text, shown as it happens or all at once."""
+
+    def __init__(self, out: TextIO, input: Input, *, stream: bool) -> None:
+        self._out = out
+        self._stream = stream
+        self._held: list[str] = []
+        if isinstance(input, str):
+            self._write(f"> {input}\n")
+
+    def show(self, event: RunOutputEvent) -> None:
+        if event.event is RunEvent.run_content and event.content is not None:
+            self._write(event.content)
+        elif event.event is RunEvent.tool_call_completed and event.tool is not None:
+            self._write(f"[{event.tool.tool_name}({event.tool.arguments}) -> {event.tool.result}]\n")
+
+    def end(self) -> None:
+        self._stream = True
+        self._write("\n")
+
+    def _write(self, text: str) -> None:
+        self._held.append(text)
+        if self._stream:
+            self._out.write("".join(self._held))
+            self._out.flush()
+            self._held.clear()
