@@ -166,8 +166,9 @@ async def cancel_run(at: Call, run_id: str, session_id: str | None = None, *, us
 
     What was said until then is stored with status ``cancelled``, no further tool is called, and whoever waits for the
     run gets it as it was stored, after ``RunCancelled``. In this process that happens at once, in another one within
-    ten seconds, with its next sign of life. A plain call that waits for a model is not woken: the run ends in the
-    database, and the call returns when the model has answered.
+    ten seconds, with its next sign of life. An answer that is just being stored is kept: True says that the run was
+    asked to end. A plain call that waits for a model is not woken: the run ends in the database, and the call returns
+    when the model has answered.
 
     Raises:
         SessionNotFound: there is no such session for this caller.
