@@ -47,7 +47,7 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
     for what, read in reads:
         pair = interleave(_often(read), _often(lambda: floor.version("cached")), rounds)
         each = Pair(_each(pair.ours), _each(pair.floor))
-        yield line(GROUP, f"{what}, unchanged; the floor selects one column by primary key", each, UNCHANGED)
+        yield line(GROUP, f"{what}, unchanged; the floor selects epoch and version by primary key", each, UNCHANGED)
     after = "get_session after one foreign turn; the floor is get_session without a cache"
     yield line(GROUP, after, _after(db, cached, rounds))
     yield line(GROUP, "run(); the floor is run() without a cache", _turn(db, rounds))
