@@ -57,9 +57,14 @@ def test_a_database_opens_where_no_extra_is_installed() -> None:
         "    OpenAIResponses(id='gpt-5.2')\n"
         "except ExtraMissing as error:\n"
         "    print(error)\n"
+        "try:\n"
+        "    open_db('postgresql://localhost/db')\n"
+        "except ExtraMissing as error:\n"
+        "    print(error)\n"
     ).splitlines() == [
         "2",
         "OpenAIResponses needs an extra that is not installed. Run: pip install 'recollect[openai]'",
+        "PostgresDb needs an extra that is not installed. Run: pip install 'recollect[postgres]'",
     ]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recollect.cache import CacheStats, SessionCache
     from recollect.conversation import Conversation
     from recollect.db import open_db
+    from recollect.db.postgres import PostgresDb
     from recollect.db.sqlite import SqliteDb
     from recollect.errors import (
         Conflict,
@@ -75,6 +76,7 @@ _HOMES = {
     "cache": ("CacheStats", "SessionCache"),
     "conversation": ("Conversation",),
     "db": ("open_db",),
+    "db.postgres": ("PostgresDb",),
     "db.sqlite": ("SqliteDb",),
     "errors": (
         "Conflict",
@@ -161,6 +163,7 @@ __all__ = [
     "NotFound",
     "OpenRun",
     "OutcomeUnknown",
+    "PostgresDb",
     "RecollectError",
     "RunConflict",
     "RunContext",

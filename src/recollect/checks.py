@@ -70,6 +70,14 @@ def text(argument: str, value: object) -> str:
     return value
 
 
+def key(argument: str, value: object) -> str:
+    """Accept text that has a column of its own: a top-level key, a tag. Not every database's text holds a NUL."""
+    found = text(argument, value)
+    if "\x00" in found:
+        raise InvalidArgument(argument, f"{_short(found)} holds a NUL character, which only values and messages may")
+    return found
+
+
 def json_text(argument: str, value: object) -> str:
     """Encode a JSON value; refuse what would not come back as it is (NaN, other keys than text, other types)."""
     try:
@@ -89,7 +97,7 @@ def json_object(argument: str, value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__} ({_short(value)})")
     json_text(argument, dict(value))
-    return {key: encode(item).decode() for key, item in value.items()}
+    return {key(argument, name): encode(item).decode() for name, item in value.items()}
 
 
 def json_texts(argument: str, value: object) -> dict[str, str | None]:
@@ -98,10 +106,10 @@ def json_texts(argument: str, value: object) -> dict[str, str | None]:
         return {}
     if not isinstance(value, Mapping):
         raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__} ({_short(value)})")
-    for key, item in value.items():
-        text(argument, key)
+    for name, item in value.items():
+        key(argument, name)
         if item is not None:
-            _json(f"{argument}[{key!r}]", item)
+            _json(f"{argument}[{name!r}]", item)
     return dict(value)
 
 
@@ -118,7 +126,7 @@ def texts(argument: str, value: object) -> tuple[str, ...]:
         return ()
     if isinstance(value, str) or not isinstance(value, Sequence | AbstractSet):
         raise InvalidArgument(argument, f"must be a sequence of texts, not {_short(value)}")
-    return tuple(text(argument, item) for item in value)
+    return tuple(key(argument, item) for item in value)
 
 
 def one_of(argument: str, value: object, known: Collection[str]) -> str:

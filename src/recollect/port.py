@@ -54,14 +54,17 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 class Tx(Protocol):
     """One database transaction."""
 
-    async def execute(self, *statements: Statement) -> list[list[Row]]:
+    async def execute(self, *statements: Statement, more: bool = False) -> list[list[Row]]:
         """Run statements in order, in one round trip where there is a wire; give the rows of each.
+
+        In an operation that is done `at_once`, ``more`` says that this is not all of it yet.
 
         Parameters are named ``:name``. Two are given by the transaction: ``:now``, microseconds since 1970 by the
         database's clock, and ``:owner``, this process. What databases say differently has one name here:
-        ``{fold}(x)`` is text without case and accents, ``{along x}`` the index to take where a database has to be
-        told, ``{alive}`` the condition that the holder of a lease ``l`` may still be at work, and ``{claimed}`` that
-        somebody may be at work on the name or summary of session ``s``.
+        ``{along x}`` is the index to take where a database has to be told, ``{alive}`` the condition that the holder
+        of a lease ``l`` may still be at work, and ``{claimed}`` that somebody may be at work on the name or summary of
+        session ``s``. A statement that begins with ``{lock}`` holds other writers off from the rows it finds until the
+        transaction ends; where one writer at a time writes, it is not run, and finds nothing.
 
         Raises:
             Duplicate: a row with this key is there already; the transaction is undone.
@@ -101,6 +104,20 @@ def writes(operation: Operation[P, T]) -> Operation[P, T]:
     """Mark a store operation as one that changes."""
     operation.mode = Mode.write  # type: ignore[attr-defined]
     return operation
+
+
+def at_once(operation: Operation[P, T]) -> Operation[P, T]:
+    """Mark a store operation whose first `Tx.execute` is all of it, so that the commit needs no trip of its own.
+
+    What it runs after that, in rare cases, is a transaction of its own.
+    """
+    operation.at_once = True  # type: ignore[attr-defined]
+    return operation
+
+
+def is_at_once(operation: Callable[..., Any]) -> bool:
+    """Whether a store operation is marked so."""
+    return getattr(operation, "at_once", False)
 
 
 def mode_of(operation: Callable[..., Any]) -> Mode:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from store_kit import NOTHING, Face, answer, calls, dump, header_of, result, run_sql, system, turn, user
+from store_kit import NOTHING, TABLES, Face, answer, calls, dump, header_of, result, run_sql, system, turn, user
 
 from recollect.errors import RunConflict, SessionConflict, SessionNotFound
 from recollect.run import RunMetrics, RunOutput, RunStatus, TeamRunOutput
@@ -242,11 +242,8 @@ async def test_deleting_leaves_no_row_of_the_session_and_all_of_the_others(db: F
     assert all(len(rows) == 2 * len(kept[table]) for table, rows in dump(db).items())
     await db.delete_session("s")
     assert dump(db) == kept
-    tables = run_sql(db, "select name from sqlite_master where type = 'table' and name like 'recollect%'")
-    for (table,) in tables:
-        columns = [row[1] for row in run_sql(db, f"select * from pragma_table_info('{table}')")]
-        if "session_id" in columns:
-            assert run_sql(db, f"select * from {table} where session_id = 's'") == []
+    for table in TABLES:
+        assert run_sql(db, f"select * from recollect_{table} where session_id = 's'") == []
     with pytest.raises(SessionNotFound):
         await db.delete_session("s")
     assert await db.delete_sessions(["s", "other"]) == 1

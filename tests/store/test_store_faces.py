@@ -519,14 +519,14 @@ def test_a_program_that_ends_without_closing_ends_quietly(tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_operation_inside_another_is_refused_instead_of_waiting_forever(store: SqliteDb) -> None:
+def test_an_operation_inside_another_is_refused_instead_of_waiting_forever(file_store: SqliteDb) -> None:
     from recollect.port import writes
 
     @writes
     async def nested(_: Any) -> None:
-        store.create_session("inner")
+        file_store.create_session("inner")
 
     with pytest.raises(DatabaseBusy, match="inside another"):
-        store.transact(nested)
-    assert len(store.get_sessions()) == 0
-    turn(store)
+        file_store.transact(nested)
+    assert len(file_store.get_sessions()) == 0
+    turn(file_store)

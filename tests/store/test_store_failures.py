@@ -125,26 +125,26 @@ async def test_a_place_that_becomes_usable_is_used(face: Make, tmp_path: Path) -
         assert (await header_of(db)).run_count == 1
 
 
-async def test_a_disk_that_is_full_refuses_a_write_whole_and_takes_it_when_there_is_room(db: Face) -> None:
-    run = await db.begin_run("s", [user()])
-    [(pages,)] = run_sql(db, "pragma page_count")
-    run_sql(db, f"pragma max_page_count = {pages}")
-    before = dump(db)
+async def test_a_disk_that_is_full_refuses_a_write_whole_and_takes_it_when_there_is_room(file_db: Face) -> None:
+    run = await file_db.begin_run("s", [user()])
+    [(pages,)] = run_sql(file_db, "pragma page_count")
+    run_sql(file_db, f"pragma max_page_count = {pages}")
+    before = dump(file_db)
     big = answer("x" * 100_000)
     for write in (
-        lambda: db.append_messages(run, [big], state={"k": "1"}),
-        lambda: db.finish_run(run, [big]),
-        lambda: db.begin_run("s", [user("x" * 100_000)]),
-        lambda: db.create_session("new", metadata={"k": "x" * 100_000}),
-        lambda: db.update_values("s", "state", {"k": "x" * 100_000}),
+        lambda: file_db.append_messages(run, [big], state={"k": "1"}),
+        lambda: file_db.finish_run(run, [big]),
+        lambda: file_db.begin_run("s", [user("x" * 100_000)]),
+        lambda: file_db.create_session("new", metadata={"k": "x" * 100_000}),
+        lambda: file_db.update_values("s", "state", {"k": "x" * 100_000}),
     ):
         with pytest.raises(DatabaseFull, match="full"):
             await write()
-        assert dump(db) == before
-    assert (await db.get_last_run("s")).status == "running", "a run that is not stored is not completed"
-    run_sql(db, "pragma max_page_count = 1000000")
-    await db.finish_run(run, [big])
-    assert (await db.get_last_run("s")).status == "completed"
+        assert dump(file_db) == before
+    assert (await file_db.get_last_run("s")).status == "running", "a run that is not stored is not completed"
+    run_sql(file_db, "pragma max_page_count = 1000000")
+    await file_db.finish_run(run, [big])
+    assert (await file_db.get_last_run("s")).status == "completed"
 
 
 READ_ONLY = """

@@ -34,7 +34,7 @@ NOT_JSON = [
 DEEP: Any = []
 for _ in range(300):
     DEEP = [DEEP]
-BAD_OBJECTS = [5, "ab", [1], *({"k": value} for value in [*NOT_JSON, DEEP]), {5: "x"}, {"\ud800": 1}]
+BAD_OBJECTS = [5, "ab", [1], *({"k": value} for value in [*NOT_JSON, DEEP]), {5: "x"}, {"\ud800": 1}, {"\x00": 1}]
 NOT_MESSAGES = ["", [], "hi", 5, None, ["hi"], [{"role": "user", "content": "hi"}], [user(), None]]
 
 
@@ -318,7 +318,7 @@ async def test_values_come_back_as_they_were(db: Face) -> None:
         **{f"number {number}": json.loads(number) for number in NUMBERS},
         **{f"text {place}": text for place, text in enumerate(TEXTS)},
         "": None,
-        "\x00": "\x00",
+        "NUL": "\x00",
         "nested": {"a": [None, True, {"": []}]},
         "long": "x" * 300_000,
     }

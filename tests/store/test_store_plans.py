@@ -55,9 +55,9 @@ class Recorder:
         self.tx = tx
         self.seen: list[Statement] = []
 
-    async def execute(self, *statements: Statement) -> list[list[tuple[Any, ...]]]:
-        self.seen += statements
-        return await self.tx.execute(*statements)
+    async def execute(self, *statements: Statement, more: bool = False) -> list[list[tuple[Any, ...]]]:
+        self.seen += [statement for statement in statements if not statement[0].startswith("{lock}")]
+        return await self.tx.execute(*statements, more=more)
 
 
 def ran(store: SqliteDb, operation: Operation[..., Any], *args: Any, **kwargs: Any) -> list[Statement]:

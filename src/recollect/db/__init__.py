@@ -11,16 +11,21 @@ if TYPE_CHECKING:
 
 
 def open_db(url: str) -> Store:
-    """The database that an address names: a file, ``sqlite:///file`` or ``sqlite://`` (in memory).
+    """The database that an address names: a file, ``sqlite:///file``, ``sqlite://`` (in memory), or ``postgresql://...``.
 
     Raises:
         InvalidArgument: the address names a kind of database that is not known.
+        ExtraMissing: psycopg is not installed.
     """
     scheme, found, rest = url.partition("://")
     if not found or scheme == "sqlite":
         from recollect.db.sqlite import SqliteDb
 
         return SqliteDb(db_file=(rest.removeprefix("/") or None) if found else url)
+    if scheme.split("+")[0] in ("postgres", "postgresql"):
+        from recollect.db.postgres import PostgresDb
+
+        return PostgresDb(url)
     raise InvalidArgument(
-        "db", f"{scheme!r} is not a kind of database this version knows; use a file or sqlite:///file"
+        "db", f"{scheme!r} is not a kind of database this version knows; use a file, sqlite:///file or postgresql://..."
     )

@@ -16,7 +16,7 @@ from recollect.errors import SchemaMismatch
 
 RECORD = """
 create table if not exists recollect_schema (
-    schema integer not null primary key, min_reader integer not null, applied_at integer not null
+    schema integer not null primary key, min_reader integer not null, applied_at bigint not null
 )
 """
 

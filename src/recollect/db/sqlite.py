@@ -34,7 +34,6 @@ from recollect.faces import FairLock, Gate, Job, Worker, finished, let_go_at_for
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Clock, Duplicate, Mode, Operation, P, Params, Row, Statement, drive, mode_of
 from recollect.store import Store
-from recollect.store.lists import fold
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +51,6 @@ CLOSING: Final = 30.0
 _FUNCTIONS: Final = {
     "{alive}": "recollect_alive(l.owner, l.until, :now)",
     "{claimed}": "recollect_alive(s.claim_owner, s.claim_until, :now)",
-    "{fold}": "recollect_fold",
 }
 
 _DIALECT: dict[str, tuple[str, bool]] = {}
@@ -101,14 +99,15 @@ class SqliteTx:
         self._clock = clock
         self._given: Params | None = None
 
-    async def execute(self, *statements: Statement) -> list[list[Row]]:
+    async def execute(self, *statements: Statement, more: bool = False) -> list[list[Row]]:
+        del more
         execute, found = self._connection.execute, []
         try:
             for sql, params in statements:
                 made, is_given = _DIALECT.get(sql) or _dialect(sql)
                 if is_given:
                     params.update(self._given or self._give())
-                found.append(execute(made, params).fetchall())
+                found.append(execute(made, params).fetchall() if made else [])
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode not in _TAKEN:
                 raise
@@ -121,7 +120,7 @@ class SqliteTx:
 
 
 def _dialect(sql: str) -> tuple[str, bool]:
-    made = sql
+    made = "" if sql.startswith("{lock}") else sql
     for name, function in _FUNCTIONS.items():
         made = made.replace(name, function)
     # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
@@ -467,7 +466,6 @@ class SqliteDb(Store):
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.create_function("recollect_alive", 3, owner.alive)
-        connection.create_function("recollect_fold", 1, fold, deterministic=True)
         if self.db_file is not None:
             self._use_wal(connection)
         connection.execute(f"pragma synchronous = {self.durability}")

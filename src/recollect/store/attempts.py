@@ -5,7 +5,7 @@ from __future__ import annotations
 from recollect.errors import RunConflict
 from recollect.port import Params, Tx
 from recollect.store.newest import ALIVE
-from recollect.store.rows import OPEN
+from recollect.store.rows import LOCK, OPEN
 
 
 async def discard(tx: Tx, p: Params) -> int:
@@ -14,11 +14,11 @@ async def discard(tx: Tx, p: Params) -> int:
     Raises:
         RunConflict: it is under way, or completed.
     """
-    gate, known = await tx.execute((_DISCARD, p), (_KNOWN, p))
+    _, gate, known = await tx.execute((LOCK, p), (_DISCARD, p), (_KNOWN, p), more=True)
     if not gate and known:
         raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
     if gate:
-        await tx.execute(*((sql, p) for sql in _DISCARD_ROWS))
+        await tx.execute(*((sql, p) for sql in _DISCARD_ROWS), more=True)
     return known[0][0] if known else 0
 
 

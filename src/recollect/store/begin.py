@@ -15,17 +15,18 @@ from recollect import checks
 from recollect.errors import RunConflict, SessionBusy, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message, messages_of
-from recollect.port import Duplicate, Params, Statement, Tx, looks, reads, writes
+from recollect.port import Duplicate, Params, Statement, Tx, at_once, looks, reads, writes
 from recollect.run import RunStatus
 from recollect.session import read_summary
 from recollect.store import turns
 from recollect.store.attempts import discard
 from recollect.store.newest import ALIVE, stored_as
 from recollect.store.past import past, read_past
-from recollect.store.rows import OPEN, no_session
+from recollect.store.rows import LOCK, OPEN, no_session
 from recollect.store.turns import OpenRun, chars, digest, input_count, new_id, new_token, placed, spoken
 
 
+@at_once
 @writes
 async def begin_run(
     tx: Tx,
@@ -82,13 +83,13 @@ async def begin_run(
         *((sql, p) for sql, read in reading.items() if read),
     ]
     try:
-        gate, others, *answers = await tx.execute(*batch, *wanted)
+        gate, others, *answers = await tx.execute(*batch, *wanted, more=alone)
     except Duplicate as error:
         raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
         raise UserRequired(session_id) if user_id is None else no_session(session_id)
     if not all(alive for _, alive in others):
-        await tx.execute((_SETTLE, p), (_SETTLE_LEASES, p))
+        await tx.execute((LOCK, p), *((sql, p) for sql in _SETTLE))
     answers = answers[len(batch) - 2 :]
     if alone and answers.pop():
         raise busy(session_id)
@@ -255,20 +256,23 @@ _OTHERS_UNDER_WAY = """
 select l.run_seq, case when {alive} then 1 else 0 end from recollect_leases l where l.session_id = :session_id
 """
 
-_SETTLE = """
-update recollect_runs set
-    status = 'interrupted', finished_at = :now,
-    version = (select s.version from recollect_sessions s where s.session_id = :session_id)
-where session_id = :session_id and status = 'running' and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+# Record that runs are interrupted. The version is raised for it, as it may have a transaction of its own.
+_SETTLE = (
+    "update recollect_sessions set version = version + 1 where session_id = :session_id",
+    """
+    update recollect_runs set
+        status = 'interrupted', finished_at = :now,
+        version = (select s.version from recollect_sessions s where s.session_id = :session_id)
+    where session_id = :session_id and status = 'running' and run_seq in (
+        select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+    )
+    """,
+    """
+    delete from recollect_leases where session_id = :session_id and run_seq in (
+        select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
+    )
+    """,
 )
-"""
-
-_SETTLE_LEASES = """
-delete from recollect_leases where session_id = :session_id and run_seq in (
-    select l.run_seq from recollect_leases l where l.session_id = :session_id and not {alive}
-)
-"""
 
 _SET_VALUE_OF_MINE = f"""
 insert into recollect_values (session_id, kind, key, value)

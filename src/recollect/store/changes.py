@@ -13,13 +13,13 @@ import msgspec
 from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, SessionConflict
 from recollect.message import messages_of
-from recollect.port import Access, Params, Statement, Tx, writes
+from recollect.port import Access, Params, Statement, Tx, at_once, writes
 from recollect.run import FINISHED, RunOutput, RunStatus
 from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
 from recollect.store import rows
 from recollect.store.lists import get_sessions
-from recollect.store.rows import HEADER, MINE
-from recollect.store.sessions import get_header, get_snapshot
+from recollect.store.rows import HEADER, LOCK, MINE
+from recollect.store.sessions import HEADER_OF_MINE, get_snapshot
 from recollect.store.turns import digest, new_id, new_token
 
 
@@ -56,6 +56,7 @@ async def create_session(
     return rows.header(header[0])
 
 
+@at_once
 @writes
 async def set_session_name(
     tx: Tx, session_id: str, name: str, user_id: str | None = None, source: str = "manual"
@@ -66,12 +67,13 @@ async def set_session_name(
         InvalidArgument: the name has no visible character, or more than 200.
         SessionNotFound: there is no such session for this caller.
     """
-    p = _mine(session_id, user_id) | {"name": checks.name("session_name", name), "source": source}
+    p = _mine(session_id, user_id) | rows.named(checks.name("session_name", name), source)
     named, header = await tx.execute((_NAME, p), (_HEADER_OF, p))
     rows.visible(named, session_id)
     return rows.header(header[0])
 
 
+@at_once
 @writes
 async def update_values(
     tx: Tx, session_id: str, kind: str, changes: Mapping[str, Any], user_id: str | None = None
@@ -132,8 +134,10 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
     [made] = await tx.execute((_CREATE, p | _named(None)))
     if made:
         return await _write(tx, p, whole, preview=True)
+    await tx.execute((LOCK, p))
     snapshot = await get_snapshot(tx, session.session_id)
-    assert snapshot is not None
+    if snapshot is None:
+        raise rows.no_session(session.session_id)
     if snapshot.header.user_id != session.user_id:
         raise rows.no_session(session.session_id)
     new = Changes(
@@ -147,6 +151,7 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
     return await _write(tx, p, new, preview=not snapshot.header.preview)
 
 
+@at_once
 @writes
 async def claim_session(tx: Tx, session_id: str, user_id: str) -> SessionHeader:
     """Give a session without an owner its owner, once; claiming it again for the same user changes nothing.
@@ -155,13 +160,11 @@ async def claim_session(tx: Tx, session_id: str, user_id: str) -> SessionHeader:
         SessionNotFound: there is no such session, or it is another user's.
     """
     p = _mine(session_id, checks.identifier("user_id", user_id))
-    await tx.execute((_CLAIM, p))
-    header = await get_header(tx, session_id, user_id)
-    if header is None:
-        raise rows.no_session(session_id)
-    return header
+    _, header = await tx.execute((_CLAIM, p), (HEADER_OF_MINE, p))
+    return rows.header(rows.visible(header, session_id))
 
 
+@at_once
 @writes
 async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) -> None:
     """Delete a session with everything in it.
@@ -170,15 +173,16 @@ async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) ->
         SessionNotFound: there is no such session for this caller.
     """
     p = _mine(session_id, user_id)
-    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE_CONTENT), (_DELETE, p))
+    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE))
     rows.visible(gone, session_id)
 
 
+@at_once
 @writes
 async def delete_if_there(tx: Tx, session_id: str, user_id: str | None = None) -> bool:
     """Delete a session; False when there is none for this caller."""
     p = _mine(session_id, user_id)
-    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE_CONTENT), (_DELETE, p))
+    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE))
     return bool(gone)
 
 
@@ -201,9 +205,9 @@ _ARGUMENT: Final = {"state": "session_state"}
 
 _CREATE = """
 insert into recollect_sessions (
-    session_id, kind, agent_id, team_id, user_id, name, name_source, version, epoch, created_at, updated_at
+    session_id, kind, agent_id, team_id, user_id, name, name_key, name_source, version, epoch, created_at, updated_at
 ) values (
-    :session_id, :kind, :agent_id, :team_id, :user_id, :name, :source, 1, :epoch,
+    :session_id, :kind, :agent_id, :team_id, :user_id, :name, :name_key, :source, 1, :epoch,
     coalesce(cast(:created as bigint), :now), coalesce(cast(:updated as bigint), cast(:created as bigint), :now)
 )
 on conflict (session_id) do nothing returning version
@@ -229,12 +233,14 @@ where session_id = :session_id and version = :version and epoch = :epoch returni
 
 # Whoever was making a name when this one was set has lost the claim, and with it the right to set another.
 _NAME = f"""
-update recollect_sessions as s set name = :name, name_source = :source, claim_token = null, version = version + 1
+update recollect_sessions as s set
+    name = :name, name_key = :name_key, name_source = :source, claim_token = null, version = version + 1
 where s.session_id = :session_id and {MINE} returning version
 """
 
 _NAME_ONLY = """
-update recollect_sessions set name = :name, name_source = 'manual', claim_token = null where session_id = :session_id
+update recollect_sessions set name = :name, name_key = :name_key, name_source = 'manual', claim_token = null
+where session_id = :session_id
 """
 
 _CLAIM = """
@@ -260,12 +266,14 @@ _VALUES_OF = f"""
 select key, value from recollect_values where session_id = :session_id and kind = :kind and {_IS_MINE}
 """
 
-_DELETE_CONTENT = tuple(
-    f"delete from recollect_{table} where session_id = :session_id and {_IS_MINE}"
-    for table in ("values", "messages", "runs", "prompts", "leases")
+_DELETE = (
+    LOCK,
+    *(
+        f"delete from recollect_{table} where session_id = :session_id and {_IS_MINE}"
+        for table in ("values", "messages", "runs", "prompts", "leases")
+    ),
+    f"delete from recollect_sessions as s where s.session_id = :session_id and {MINE} returning 1",
 )
-
-_DELETE = f"delete from recollect_sessions as s where s.session_id = :session_id and {MINE} returning 1"
 
 _COUNT_RUNS = """
 update recollect_sessions set
@@ -440,8 +448,8 @@ def _new(session_id: str, user_id: str | None, kind: str, agent_id: str | None, 
 
 def _named(name: str | None) -> Params:
     if name is None:
-        return {"name": "", "source": None}
-    return {"name": checks.name("session_name", name), "source": "manual"}
+        return rows.named("", None)
+    return rows.named(checks.name("session_name", name))
 
 
 def _mine(session_id: str, user_id: str | None) -> Params:

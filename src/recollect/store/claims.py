@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from recollect import checks
-from recollect.port import Params, Tx, looks, writes
+from recollect.port import Params, Tx, at_once, looks, writes
 
 Due = Literal["unnamed", "not named by hand", "not summarised"]
 
@@ -63,6 +63,7 @@ class Claimed(msgspec.Struct, frozen=True):
     """The id to look on after; None at the end of the table."""
 
 
+@at_once
 @writes
 async def claim_next(tx: Tx, wanted: Wanted, token: int, *, after: str = "", limit: int = 1) -> Claimed:
     """Claim the next sessions in the order of their ids that are due and that nobody is at work on.
@@ -78,12 +79,14 @@ async def claim_next(tx: Tx, wanted: Wanted, token: int, *, after: str = "", lim
     return Claimed(tuple(ids), last if seen == WINDOW else None)
 
 
+@at_once
 @writes
 async def let_go(tx: Tx, session_ids: Sequence[str], token: int) -> None:
     """Give claims back, those that are still held."""
     await tx.execute(*((_LET_GO, {"session_id": session_id, "token": token}) for session_id in session_ids))
 
 
+@at_once
 @writes
 async def let_go_next(tx: Tx, wanted: Wanted, token: int, *, after: str = "") -> None:
     """Give back whatever a `claim_next` with these arguments has claimed, when nobody heard its answer."""

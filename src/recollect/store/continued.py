@@ -11,7 +11,7 @@ from recollect import checks
 from recollect.errors import RunConflict, RunNotFound, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message
-from recollect.port import Params, Row, Tx, writes
+from recollect.port import Params, Row, Tx, at_once, writes
 from recollect.run import UNFINISHED, RunOutput, RunStatus
 from recollect.session import read_summary
 from recollect.store import rows, turns
@@ -19,7 +19,7 @@ from recollect.store.attempts import ENDED_EARLY, THIS_RUN
 from recollect.store.begin import STATE_OF, SUMMARY_OF, busy
 from recollect.store.newest import ALIVE, stored_as
 from recollect.store.past import past, read_past
-from recollect.store.rows import MINE, OPEN, RUN
+from recollect.store.rows import LOCK, MINE, OPEN, RUN
 from recollect.store.sessions import IS_MINE, of_session
 from recollect.store.turns import OpenRun, new_token
 
@@ -67,8 +67,8 @@ async def continue_run(
         "epoch": new_token(),
         "lease": turns.LEASE,
     }
-    gate, known, row, said, prompt, others = await tx.execute(
-        (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p), (_OTHERS, p)
+    _, gate, known, row, said, prompt, others = await tx.execute(
+        (LOCK, p), (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p), (_OTHERS, p)
     )
     if not gate:
         raise _refusal(known, p)
@@ -145,6 +145,7 @@ def _is_unfinished(said: Sequence[Row]) -> bool:
     return Message.stored(said[-1][3], None, "assistant").finish_reason in UNFINISHED
 
 
+@at_once
 @writes
 async def request_cancel(tx: Tx, run_id: str, session_id: str, user_id: str | None = None) -> int | None:
     """Ask for a run to be ended; give the token of its lease, or None where it is not under way.

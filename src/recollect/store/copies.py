@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from recollect.message import Message
-from recollect.port import Params, Row, Statement, Tx, looks, reads
+from recollect.port import Params, Row, Statement, Tx, at_once, looks, reads
 from recollect.run import RunOutput
 from recollect.session import Runs, SessionHeader, Snapshot
 from recollect.store import rows
@@ -96,6 +96,7 @@ async def get_version(tx: Tx, session_id: str, user_id: str | None = None) -> tu
     return found[0] if found else None
 
 
+@at_once
 @reads
 async def copy_session(tx: Tx, session_id: str, user_id: str | None = None, known: Copy | None = None) -> Copy | None:
     """A copy of a session; with a ``known`` one, what that has is not read again. None when there is none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import unicodedata
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict, Unpack
@@ -62,7 +61,7 @@ _CONDITIONS: Final = {
     "team_id": "s.team_id = :team_id",
     "archived": "s.archived = :archived",
     "pinned": "s.pinned = :pinned",
-    "name": "replace({fold}(s.name), :name, '') <> {fold}(s.name)",
+    "name": "replace(s.name_key, :name, '') <> s.name_key",
 }
 
 
@@ -100,7 +99,7 @@ async def get_sessions(
         "team_id": checks.optional_identifier("team_id", team_id),
         "archived": None if archived is None else int(checks.flag("archived", archived)),
         "pinned": None if pinned is None else int(checks.flag("pinned", pinned)),
-        "name": None if name is None else fold(checks.text("name", name)),
+        "name": None if name is None else rows.name_key(checks.key("name", name)),
     }
     conditions = [condition for column, condition in _CONDITIONS.items() if p[column] is not None]
     conditions += _values(p, checks.json_object("metadata", metadata), checks.texts("tags", tags))
@@ -141,12 +140,6 @@ async def iter_sessions(access: Access, /, **filters: Unpack[SessionFilters]) ->
         if page.next_cursor is None:
             return
         wanted["cursor"] = page.next_cursor
-
-
-def fold(text: str) -> str:
-    """Text without case and accents, for finding names."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
 _PREFIXED = f"""

@@ -8,7 +8,7 @@ import msgspec
 
 from recollect import checks
 from recollect.message import Message
-from recollect.port import Params, Row, Tx, reads, writes
+from recollect.port import Params, Row, Tx, at_once, reads, writes
 from recollect.run import RunStatus
 from recollect.session import SessionHeader
 from recollect.store import rows
@@ -48,6 +48,7 @@ async def begin_naming(
     return await get_opening(tx, session_id, runs=runs)
 
 
+@at_once
 @reads
 async def get_opening(tx: Tx, session_id: str, user_id: str | None = None, *, runs: int = 0) -> Opening | None:
     """How a session begins, from its first ``runs`` runs or some more; None when there is none for this caller."""
@@ -57,6 +58,7 @@ async def get_opening(tx: Tx, session_id: str, user_id: str | None = None, *, ru
     return Opening(rows.header(header[0]), _messages(spoken)) if header else None
 
 
+@at_once
 @writes
 async def finish_naming(
     tx: Tx, session_id: str, token: int, epoch: int, name: str | None, source: str | None, tokens: int
@@ -69,9 +71,9 @@ async def finish_naming(
         "session_id": session_id,
         "token": token,
         "epoch": epoch,
-        "name": None if name is None else checks.name("session_name", name),
-        "source": source,
         "tokens": checks.count("tokens", tokens),
+        "named": int(name is not None),
+        **rows.named("" if name is None else checks.name("session_name", name), source),
     }
     [found] = await tx.execute((_FINISH, p))
     return rows.header(found[0]) if found else None
@@ -99,12 +101,15 @@ order by m.run_seq, m.idx limit :most
 
 _HOLDS: Final = "s.claim_token = :token"
 
+_GETS_IT: Final = f"(:named = 1 and {_HOLDS})"
+
 _FINISH = f"""
 update recollect_sessions as s set
-    name = case when {_HOLDS} then coalesce(cast(:name as text), s.name) else s.name end,
-    name_source = case when {_HOLDS} and cast(:name as text) is not null then :source else s.name_source end,
+    name = case when {_GETS_IT} then :name else s.name end,
+    name_key = case when {_GETS_IT} then :name_key else s.name_key end,
+    name_source = case when {_GETS_IT} then :source else s.name_source end,
     aux_tokens = s.aux_tokens + :tokens,
-    version = s.version + case when :tokens > 0 or ({_HOLDS} and cast(:name as text) is not null) then 1 else 0 end,
+    version = s.version + case when :tokens > 0 or {_GETS_IT} then 1 else 0 end,
     claim_owner = case when {_HOLDS} then null else s.claim_owner end,
     claim_until = case when {_HOLDS} then null else s.claim_until end,
     claim_token = case when {_HOLDS} then null else s.claim_token end

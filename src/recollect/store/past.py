@@ -24,14 +24,14 @@ class Past(msgspec.Struct, frozen=True):
     """The newest runs that fit, as they were read."""
 
     rows: Sequence[Row] = ()
-    """Run, place, role and body of each message, in order."""
+    """Run, place, role and body of each message, in order, and how many runs there were to choose from."""
     runs: int = 0
     older: bool = False
     """Whether runs before these were left out."""
 
     def history(self, limits: HistoryLimits) -> History:
         """What the model is shown of it."""
-        _, _, said_by, bodies = zip(*self.rows, strict=True) if self.rows else ((), (), (), ())
+        _, _, said_by, bodies, _ = zip(*self.rows, strict=True) if self.rows else ((),) * 5
         return select(
             Message.stored_all(said_by, bodies), self.runs, limits, older=self.older, tools=has_tools(said_by, bodies)
         )
@@ -49,7 +49,7 @@ def _past(earlier: str, most: str) -> str:
     runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, most, condition=earlier)
     return f"""
     with runs as materialized ({runs})
-    select m.run_seq, m.idx, m.role, m.body from recollect_messages m
+    select m.run_seq, m.idx, m.role, m.body, (select count(*) from runs) from recollect_messages m
     where m.session_id = :session_id and m.run_seq in (
         select run_seq from runs where run_seq >= case
             when (select sum(chars) from runs) <= :history_chars then 0
@@ -64,8 +64,8 @@ def _past(earlier: str, most: str) -> str:
 
 
 @cache
-def _candidates(earlier: str) -> str:
-    return f"select count(*) from ({newest('r.run_seq', HISTORY_STATUSES, ':most', condition=earlier)}) runs"
+def _candidate(earlier: str) -> str:
+    return newest("r.run_seq", HISTORY_STATUSES, "1", condition=earlier)
 
 
 _MOST: Final = ":history_runs + 1"
@@ -104,7 +104,9 @@ async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, 
         runs.discard(oldest := found[0][0])
         found = [row for row in found if row[0] != oldest]
         older = True
-    if not older and begun - p["top"] > len(runs):
-        [past] = await tx.execute((_candidates(_earlier(p)), p | {"most": len(runs) + 1}))
-        older = past[0][0] > len(runs)
+    if found:
+        older = older or found[0][4] > len(runs)
+    elif not older and begun > p["top"]:
+        [candidates] = await tx.execute((_candidate(_earlier(p)), p))
+        older = bool(candidates)
     return Past(found, len(runs), older)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from recollect import checks
 from recollect.checks import from_micros
 from recollect.errors import SessionNotFound
 from recollect.message import PROMPT_ROLES, Message
-from recollect.port import Row
+from recollect.port import Params, Row
 from recollect.run import RunMetrics, RunOutput, RunStatus, TeamRunOutput
 from recollect.session import Runs, SessionHeader
 from recollect.store.newest import STATUS
@@ -25,6 +26,9 @@ HEADER: Final = """
 MINE: Final = "(cast(:user_id as text) is null or s.user_id = :user_id)"
 """Law 4: a call that names a user sees that user's sessions and no others; one without a user is trusted."""
 
+LOCK: Final = "{lock} select 1 from recollect_sessions where session_id = :session_id"
+"""First where a change depends on more than the header: what later statements see, nobody else changes meanwhile."""
+
 OPEN: Final = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
 """A run may begin in session ``s``: it belongs to this very user, or to nobody and none is named."""
 
@@ -32,6 +36,18 @@ RUN: Final = f"""
     r.run_seq, r.run_id, r.parent_run_id, r.agent_id, r.agent_name, r.team_id, r.user_id, {STATUS}, r.attempt,
     r.prompt, r.model, r.input, r.metadata, r.metrics, r.error, r.created_at, r.finished_at
 """
+
+
+def name_key(name: str) -> str:
+    """What a name is found by: without case and accents, the same on every database."""
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def named(name: str, source: str | None = "manual") -> Params:
+    """The parameters of a name that is to be stored."""
+    return {"name": name, "name_key": name_key(name), "source": source}
+
 
 _STATUSES: Final = {str(status): status for status in RunStatus}
 NO_METRICS: Final = RunMetrics()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
 from recollect import checks
 from recollect.message import PROMPT_ROLES, Message
-from recollect.port import Params, Row, Tx, looks, reads
+from recollect.port import Params, Tx, at_once, looks, reads
 from recollect.run import RunOutput, RunStatus
 from recollect.session import (
     AgentSession,
@@ -35,6 +34,7 @@ async def get_header(tx: Tx, session_id: str, user_id: str | None = None) -> Ses
     return rows.header(found[0]) if found else None
 
 
+@at_once
 @reads
 async def get_snapshot(tx: Tx, session_id: str, user_id: str | None = None) -> Snapshot | None:
     """All of a session at one moment, its runs decoded when looked at."""
@@ -47,6 +47,7 @@ async def get_snapshot(tx: Tx, session_id: str, user_id: str | None = None) -> S
     return Snapshot(rows.header(header[0]), rows.values(values), rows.runs(session_id, runs, spoken, prompts))
 
 
+@at_once
 @reads
 async def get_session(tx: Tx, session_id: str, user_id: str | None = None) -> AgentSession | TeamSession | None:
     """The session with its whole history; None when there is none for this caller."""
@@ -54,6 +55,7 @@ async def get_session(tx: Tx, session_id: str, user_id: str | None = None) -> Ag
     return None if snapshot is None else shell(snapshot)
 
 
+@at_once
 @reads
 async def get_messages(
     tx: Tx, session_id: str, wanted: Filter | None = None, user_id: str | None = None
@@ -70,37 +72,39 @@ async def get_messages(
             raise rows.no_session(session_id)
         return select_messages(snapshot.runs, wanted)
     p = of_session(session_id, user_id) | _filter(wanted)
-    statuses = frozenset(RunStatus) - wanted.skip_statuses
-    chosen = _chosen(statuses, p["members"] > 0)
-    found: Sequence[Row]
-    if wanted.last_n_runs is not None:
-        [found] = await tx.execute((chosen, p | {"runs": wanted.last_n_runs}))
-        said = rows.messages(found)
-    else:
-        said, found = await _enough(tx, chosen, p, wanted)
-        [any_prompt] = await tx.execute((_ANY_PROMPT, p))
-        if any_prompt:
-            [prompt] = await tx.execute((_first_prompt(statuses, p["members"] > 0), p | {"runs": 1}))
-            said = rows.messages(prompt) + said
-    if not found:
-        [there] = await tx.execute((_THERE, p))
-        rows.visible(there, session_id)
+    said = await (_of_limit(tx, p, wanted) if wanted.last_n_runs is None else _of_last(tx, p, wanted))
     return arrange([message for message in said if message.role not in wanted.skip_roles], wanted.limit)
 
 
-async def _enough(tx: Tx, chosen: str, p: Params, wanted: Filter) -> tuple[list[Message], Sequence[Row]]:
-    """The messages of so many runs that the limit is reached, with their rows. Most runs hold two messages or more."""
+async def _of_last(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
+    """The messages of the last runs."""
+    chosen = _chosen(_statuses(wanted), p["members"] > 0)
+    there, found = await tx.execute((_THERE, p), (chosen, p | {"runs": wanted.last_n_runs}))
+    rows.visible(there, p["session_id"])
+    return rows.messages(found)
+
+
+async def _of_limit(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
+    """The messages of so many runs that the limit is reached. Most runs hold two messages or more."""
     limit = wanted.limit or 0
     runs = limit // 2 + 1
+    statuses, members = _statuses(wanted), p["members"] > 0
+    chosen, first_prompt = _chosen(statuses, members), _first_prompt(statuses, members)
     while True:
-        [found] = await tx.execute((chosen, p | {"runs": runs}))
+        there, found, prompt = await tx.execute((_THERE, p), (chosen, p | {"runs": runs}), (first_prompt, p))
+        rows.visible(there, p["session_id"])
         said = rows.messages(found)
         spoken = [m for m in said if m.role not in wanted.skip_roles and m.role not in PROMPT_ROLES]
         if len(spoken) >= limit or len({row[0] for row in found}) < runs:
-            return said, found
+            return rows.messages(prompt) + said
         runs *= 4
 
 
+def _statuses(wanted: Filter) -> frozenset[str]:
+    return frozenset(RunStatus) - wanted.skip_statuses
+
+
+@at_once
 @reads
 async def get_run(tx: Tx, run_id: str, session_id: str, user_id: str | None = None) -> RunOutput | None:
     """One run with its messages; None when there is none for this caller."""
@@ -109,6 +113,7 @@ async def get_run(tx: Tx, run_id: str, session_id: str, user_id: str | None = No
     return rows.runs(session_id, runs, spoken, prompts)[0] if runs else None
 
 
+@at_once
 @reads
 async def get_last_run(tx: Tx, session_id: str, user_id: str | None = None) -> RunOutput | None:
     """The newest top-level run; None when there is none.
@@ -117,11 +122,12 @@ async def get_last_run(tx: Tx, session_id: str, user_id: str | None = None) -> R
         SessionNotFound: there is no such session for this caller.
     """
     p = of_session(session_id, user_id)
-    header, last = await tx.execute((HEADER_OF_MINE, p), (_LAST_RUN, p))
-    rows.visible(header, session_id)
-    return await get_run(tx, last[0][1], session_id) if last else None
+    there, runs, spoken, prompts = await tx.execute((_THERE, p), (_LAST_RUN, p), (_LAST_SPOKEN, p), (_LAST_PROMPT, p))
+    rows.visible(there, session_id)
+    return rows.runs(session_id, runs, spoken, prompts)[0] if runs else None
 
 
+@at_once
 @reads
 async def get_values(tx: Tx, session_id: str, kind: str, user_id: str | None = None) -> dict[str, Any]:
     """The session's values of one kind (state, metadata, summary, tag) by key.
@@ -184,23 +190,25 @@ where session_id = :session_id and {IS_MINE} order by run_seq, idx
 
 _PROMPTS = f"select digest, role, body from recollect_prompts where session_id = :session_id and {IS_MINE}"
 
-_ANY_PROMPT = "select 1 from recollect_prompts where session_id = :session_id limit 1"
 
-_ONE_RUN = f"""
-select {RUN} from recollect_runs r where r.session_id = :session_id and r.run_id = :run_id and {IS_MINE}
-"""
+def _one_run(condition: str) -> tuple[str, str, str]:
+    """The run ``r`` that meets the condition, its messages and its system message."""
+    return (
+        f"select {RUN} from recollect_runs r where r.session_id = :session_id and {condition} and {IS_MINE}",
+        f"""
+        select m.run_seq, m.idx, m.message_id, m.role, m.body
+        from recollect_runs r join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
+        where r.session_id = :session_id and {condition} and {IS_MINE} order by m.idx
+        """,
+        f"""
+        select p.digest, p.role, p.body
+        from recollect_runs r join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
+        where r.session_id = :session_id and {condition} and {IS_MINE}
+        """,
+    )
 
-_ONE_SPOKEN = f"""
-select m.run_seq, m.idx, m.message_id, m.role, m.body
-from recollect_runs r join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
-where r.session_id = :session_id and r.run_id = :run_id and {IS_MINE} order by m.idx
-"""
 
-_ONE_PROMPT = f"""
-select p.digest, p.role, p.body
-from recollect_runs r join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
-where r.session_id = :session_id and r.run_id = :run_id and {IS_MINE}
-"""
+_ONE_RUN, _ONE_SPOKEN, _ONE_PROMPT = _one_run("r.run_id = :run_id")
 
 _TAKEN = """
     and (cast(:agent_id as text) is null or r.agent_id = :agent_id)
@@ -208,10 +216,18 @@ _TAKEN = """
 """
 
 
-def _wanted(statuses: frozenset[str], *, members: bool, condition: str = "", order: str = "desc") -> str:
+# Where there is no system message, no run is looked at for one.
+_ONE_IF_ANY = """
+case when exists (select 1 from recollect_prompts p where p.session_id = :session_id) then 1 else 0 end
+"""
+
+
+def _wanted(
+    statuses: frozenset[str], *, members: bool, condition: str = "", limit: str = ":runs", order: str = "desc"
+) -> str:
     """The newest (or oldest) runs that are wanted, as a table ``wanted`` of their places."""
     named = f"(:members = 1 or {is_set('member_ids', 'r.agent_id')})" if members else None
-    runs = newest("r.run_seq", statuses, ":runs", condition=_TAKEN + condition, members=named, order=order)
+    runs = newest("r.run_seq", statuses, limit, condition=_TAKEN + condition, members=named, order=order)
     return f"wanted as ({runs})"
 
 
@@ -234,7 +250,7 @@ def _chosen(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
 def _first_prompt(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
     """The system message of the first run that has one."""
     return f"""
-    with {_wanted(statuses, members=members, condition="and r.prompt is not null", order="asc")}
+    with {_wanted(statuses, members=members, condition="and r.prompt is not null", limit=_ONE_IF_ANY, order="asc")}
     select r.run_id, p.role, p.body, null, null, null, null from wanted
     join recollect_runs r on r.session_id = :session_id and r.run_seq = wanted.run_seq
     join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
@@ -242,7 +258,9 @@ def _first_prompt(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT0
     """
 
 
-_LAST_RUN = newest("r.run_seq, r.run_id", RunStatus, "1")
+_LAST = f"r.run_seq = (select run_seq from ({newest('r.run_seq', RunStatus, '1')}) last)"
+
+_LAST_RUN, _LAST_SPOKEN, _LAST_PROMPT = _one_run(_LAST)
 
 
 def of_session(session_id: str, user_id: str | None) -> Params:

@@ -6,7 +6,7 @@ import msgspec
 
 from recollect import checks
 from recollect.history import HISTORY_STATUSES
-from recollect.port import Params, Tx, reads, writes
+from recollect.port import Params, Tx, at_once, reads, writes
 from recollect.run import RunOutput, RunStatus
 from recollect.session import SessionSummary, read_summary
 from recollect.store import rows
@@ -28,6 +28,7 @@ class Unsummarised(msgspec.Struct, frozen=True, kw_only=True):
     """The ``run_seq`` up to which this is all there is, and nothing is under way."""
 
 
+@at_once
 @reads
 async def get_summary(tx: Tx, session_id: str, user_id: str | None = None) -> SessionSummary | None:
     """The session's summary; None while it has none.

@@ -19,11 +19,11 @@ from recollect import checks
 from recollect.errors import InvalidArgument, RunLost
 from recollect.history import History
 from recollect.message import PROMPT_ROLES, Message, messages_of
-from recollect.port import Duplicate, Params, Statement, Stop, Tx, writes
+from recollect.port import Duplicate, Params, Statement, Stop, Tx, at_once, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary
 from recollect.store.past import Past
-from recollect.store.rows import NO_METRICS, is_set, metrics_text, no_session, text_set
+from recollect.store.rows import LOCK, NO_METRICS, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
 """Microseconds for which a run holds its lease without a sign of life."""
@@ -80,6 +80,7 @@ def new_token() -> int:
     return random.getrandbits(63)
 
 
+@at_once
 @writes
 async def append_messages(
     tx: Tx,
@@ -103,6 +104,7 @@ async def append_messages(
     return await _commit(
         tx,
         p,
+        (LOCK, p),
         (_APPEND_HEADER, p),
         *([(_ACTIVE, p)] if p["changed"] else []),
         (_RENEW_LEASE, p),
@@ -112,6 +114,7 @@ async def append_messages(
     )
 
 
+@at_once
 @writes
 async def finish_run(
     tx: Tx,
@@ -148,6 +151,7 @@ async def finish_run(
     return await _commit(
         tx,
         p,
+        (LOCK, p),
         (_FINISH_HEADER, p),
         (_ACTIVE, p),
         (_FINISH_RUN, p),
@@ -157,6 +161,7 @@ async def finish_run(
     )
 
 
+@at_once
 @writes
 async def renew_leases(tx: Tx, tokens: Sequence[int]) -> list[int]:
     """Prolong the leases of runs that this process is still at work on; give the tokens of those that are to end.
@@ -314,7 +319,7 @@ def _state_changes(p: Params, state: Mapping[str, str | None] | None) -> list[St
 
 async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
     try:
-        gate, *_ = await tx.execute(*batch)
+        _, gate, *_ = await tx.execute(*batch)
     except Duplicate as error:
         raise InvalidArgument("at", f"the run has a message at place {p['at']} or after it already") from error
     if gate:

@@ -6,6 +6,7 @@ create table recollect_sessions (
     team_id text,
     user_id text,
     name text not null default '',
+    name_key text not null default '',
     name_source text,
     preview text not null default '',
     archived integer not null default 0,

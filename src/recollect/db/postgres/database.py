@@ -1,0 +1,243 @@
+"""`PostgresDb`: each store operation in one transaction, in the caller's thread or on its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from recollect.background import BACKGROUND
+from recollect.db import owner
+from recollect.db.migrate import Step
+from recollect.db.postgres.dialect import Dialect
+from recollect.db.postgres.failures import PASSING, UNPREPARED, has_gone, typed
+from recollect.db.postgres.pools import Address, AnyPool, Pools
+from recollect.db.postgres.schema import Schema, look
+from recollect.db.postgres.transaction import PostgresTx, Wire
+from recollect.errors import DatabaseError, InvalidArgument
+from recollect.faces import LOOPS, THREADS, finished, let_go_at_fork
+from recollect.heartbeat import HEARTBEAT
+from recollect.port import Clock, Operation, P, Params, Statement, World, drive, is_at_once, mode_of
+from recollect.store import Store
+
+T = TypeVar("T")
+
+POOL: Final = 10
+"""Connections at most, for the threads of a process and for each of its event loops."""
+
+CLOSING: Final = 30.0
+"""Seconds that closing waits for names and summaries under way."""
+
+TRIES: Final = 8
+"""How often a transaction is tried that was undone for the sake of another one."""
+
+TRIES_ELSEWHERE: Final = 3
+"""How often one is tried whose connection was lost before anything could be stored."""
+
+
+class PostgresDb(Store):
+    """Sessions in a Postgres database.
+
+    ``db_url`` is an address as libpq takes it, ``postgresql://user:password@host/name``, with its options for TLS and
+    others behind a question mark. ``schema`` is the Postgres schema that holds the tables; without it, the first of the
+    role's search path. ``pool`` is how many connections are kept at most, for threads and for each event loop; None
+    opens one for each operation and keeps none; an existing `psycopg_pool` pool of either kind is used in its face.
+
+    ``timeout`` is how many seconds a call waits for a connection, and for locks; ``statement_timeout`` how long a
+    statement may run. ``pooler=True`` is for a pooler in transaction mode: no setting of a session is relied on, and no
+    statement prepared, unless ``prepare=True``. ``read_url`` names a replica that may answer lists of sessions; what is
+    read of one session is always read where it is written.
+
+    The tables are made when first needed; an older schema is brought to the newest by ``recollect migrate``.
+
+    Raises:
+        InvalidArgument: an option is unknown.
+        DatabaseError: on first use, when the database cannot be used.
+    """
+
+    def __init__(
+        self,
+        db_url: str | None = None,
+        *,
+        schema: str | None = None,
+        pool: int | AnyPool | None = POOL,
+        read_url: str | None = None,
+        timeout: float = 10.0,
+        statement_timeout: float = 60.0,
+        pooler: bool = False,
+        prepare: bool | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        own = pool if not isinstance(pool, int) and pool is not None else None
+        size = POOL if own is not None else pool
+        if isinstance(size, bool) or (isinstance(size, int) and size < 1):
+            raise InvalidArgument("pool", f"{size!r} is neither a number of connections, nor a pool, nor None")
+        if db_url is None and own is None:
+            raise InvalidArgument("db_url", "is missing: give an address, or an existing pool")
+        if schema is not None and ("\x00" in schema or not schema):
+            raise InvalidArgument("schema", f"{schema!r} is no name of a schema")
+        kept = bool(own is not None or size)
+        options = {
+            "timeout": timeout,
+            "statement_timeout": statement_timeout,
+            "pooler": pooler,
+            "prepare": not pooler and kept if prepare is None else prepare,
+        }
+        self.schema = schema
+        self.timeout = timeout
+        self._clock = clock
+        self._dialect = Dialect(schema, server_time=clock is None)
+        address = Address(_libpq(db_url or own.conninfo), **options)  # type: ignore[union-attr, arg-type]
+        self._pools = Pools(address, size, timeout, own)  # type: ignore[arg-type]
+        self._reading = self._pools
+        if read_url is not None:
+            self._reading = Pools(Address(_libpq(read_url), **options), size, timeout)  # type: ignore[arg-type]
+        self._look = look(self._dialect.qualified("recollect_schema"))
+        self._is_ready = False
+        let_go_at_fork(self)
+
+    @property
+    def address(self) -> str:
+        """Where the sessions are; without the password."""
+        return self._pools.address.name
+
+    def __repr__(self) -> str:
+        return f"PostgresDb({self.address!r})"
+
+    def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation in a transaction of its own, on a connection of this thread."""
+        return drive(self._run(THREADS, operation, args, kwargs))
+
+    async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one store operation in a transaction of its own, on a connection of this event loop."""
+        running: asyncio.Future[T] = asyncio.ensure_future(self._run(LOOPS, operation, args, kwargs))
+        return await finished(running)
+
+    def migrate(self) -> tuple[Step, ...]:
+        """Bring the tables to the newest schema; give the steps that were taken."""
+        taken: tuple[Step, ...] = drive(self._with_schema(THREADS, Schema.upgrade))
+        return taken
+
+    def schema_version(self) -> tuple[int, int]:
+        """The number of the schema, and the oldest that a program must know; zeros where there are no tables."""
+        found: tuple[int, int] = drive(self._with_schema(THREADS, Schema.read))
+        return found
+
+    def close(self) -> None:
+        """Finish what is under way, names and summaries in the background too, and close the connections.
+
+        The next use opens others. An existing pool that was given is left open.
+        """
+        BACKGROUND.settle(self, CLOSING)
+        HEARTBEAT.forget(self)
+        for pools in {self._pools, self._reading}:
+            pools.close()
+
+    async def aclose(self) -> None:
+        """As `close`, without holding up the event loop."""
+        await asyncio.to_thread(self.close)
+
+    def before_fork(self) -> None:
+        """Close the connections of threads: parent and child each open their own again."""
+        for pools in {self._pools, self._reading}:
+            pools.let_go()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on; the child knows nothing of its parent's event loops."""
+        if child:
+            for pools in {self._pools, self._reading}:
+                pools.begin_process()
+
+    async def _run(self, world: World, operation: Operation[..., T], args: Any, kwargs: Any) -> T:
+        """Run an operation in a transaction; again where nothing of it was stored, through no fault of its own."""
+        pools = self._reading if getattr(operation, "may_lag", False) else self._pools
+        tries = 0
+        while True:
+            tries += 1
+            if not self._is_ready and pools.keeps:
+                await self._prepare(world)
+            async with pools.taken(world) as wire:
+                tx = self._transaction(wire, operation)
+                try:
+                    value = await operation(tx, *args, **kwargs)
+                    await tx.commit()
+                except BaseException as error:
+                    gone = await _undone(wire, tx, error)
+                    if not isinstance(error, psycopg.Error):
+                        raise
+                    failed = error
+                else:
+                    self._is_ready = True
+                    return value
+            if not self._is_ready and isinstance(failed, UNPREPARED):
+                await self._prepare(world)
+            elif not _may_repeat(failed, tx, tries, gone=gone):
+                unknown = gone and tx.is_committing
+                raise typed(failed, pools.address.name, gone=gone, unknown=unknown) from failed
+            elif not gone:
+                await world.sleep(random.uniform(0.001, 0.01) * tries)  # noqa: S311 - no secret
+
+    def _transaction(self, wire: Wire, operation: Operation[..., Any]) -> PostgresTx:
+        first: list[Statement] = [] if self._is_ready else [self._look]
+        address = self._pools.address
+        if address.pooler:
+            settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in address.timeouts.items())
+            first.append((f"select {settings}", {}))
+        return PostgresTx(
+            wire, self._dialect, mode_of(operation), at_once=is_at_once(operation), given=self._given, first=first
+        )
+
+    def _given(self) -> Params:
+        """What every statement may ask for."""
+        given: Params = {"owner": owner.this_process()}
+        return given if self._clock is None else {**given, "now": self._clock.now()}
+
+    async def _prepare(self, world: World) -> None:
+        await self._with_schema(world, Schema.prepare)
+        self._is_ready = True
+
+    async def _with_schema(self, world: World, do: Callable[[Schema], Any]) -> Any:
+        async with self._pools.apart(world) as wire:
+            _check_encoding(wire, self.address)
+            try:
+                return await do(Schema(wire, self.schema))
+            except psycopg.Error as error:
+                raise typed(error, self.address, gone=wire.connection.closed, unknown=False) from error
+
+
+async def _undone(wire: Wire, tx: PostgresTx, error: BaseException) -> bool:
+    """Roll back what is open; whether the connection is lost. One that was interrupted in the midst is closed."""
+    if not isinstance(error, Exception) or has_gone(wire.connection, error):
+        await wire.close()
+        return True
+    try:
+        await tx.roll_back()
+    except psycopg.Error:
+        await wire.close()
+        return has_gone(wire.connection, error)
+    return False
+
+
+def _may_repeat(error: psycopg.Error, tx: PostgresTx, tries: int, *, gone: bool) -> bool:
+    """Whether nothing of it is stored, and the same may well work the next time."""
+    if isinstance(error, PASSING):
+        return tries < TRIES
+    return gone and not tx.is_committing and tries < TRIES_ELSEWHERE
+
+
+def _check_encoding(wire: Wire, address: str) -> None:
+    encoding = wire.connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        msg = f"{address} has the encoding {encoding}, which cannot hold every text; create the database with UTF8"
+        raise DatabaseError(msg)
+
+
+def _libpq(url: Any) -> str:
+    """The address as libpq takes it: other libraries name a driver in it."""
+    if not isinstance(url, str):
+        raise InvalidArgument("db_url", f"must be text, not {type(url).__name__}")
+    scheme, found, rest = url.partition("://")
+    return f"postgresql://{rest}" if found and scheme.split("+")[0] in ("postgres", "postgresql") else url

@@ -1,0 +1,69 @@
+"""What psycopg raises, as the errors of this library."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+from psycopg import errors
+
+from recollect.errors import (
+    DatabaseBusy,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    OutcomeUnknown,
+    SchemaMismatch,
+)
+
+_KINDS: Final[tuple[tuple[type[psycopg.Error], type[DatabaseError], str], ...]] = (
+    (errors.LockNotAvailable, DatabaseBusy, "kept what was asked for locked for too long; raise timeout="),
+    (errors.QueryCanceled, DatabaseBusy, "took too long and was stopped; nothing was stored. Raise statement_timeout="),
+    (errors.TooManyConnections, DatabaseBusy, "takes no more connections; use smaller pools, or a pooler before it"),
+    (errors.TransactionRollback, DatabaseBusy, "was too busy; the change was undone again and again. Try again"),
+    (errors.DiskFull, DatabaseFull, "has no room left; nothing of this change was stored. Make room and try again"),
+    (errors.OutOfMemory, DatabaseFull, "has no memory left; nothing of this change was stored"),
+    (errors.ReadOnlySqlTransaction, DatabaseReadOnly, "takes no changes: it is read-only, or a replica"),
+    (errors.InsufficientPrivilege, DatabaseReadOnly, "does not allow that to this role; grant it, or use another"),
+    (errors.UndefinedTable, SchemaMismatch, "lacks a table; run: recollect migrate --db URL"),
+    (errors.UndefinedColumn, SchemaMismatch, "lacks a column; run: recollect migrate --db URL"),
+    (errors.InvalidCatalogName, DatabaseUnreachable, "is not there; create the database first"),
+    (errors.InvalidAuthorizationSpecification, DatabaseUnreachable, "does not let this role in"),
+)
+
+_AWAY: Final = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.DatabaseDropped,
+    errors.IdleInTransactionSessionTimeout,
+    errors.IdleSessionTimeout,
+)
+"""What the server says before it closes a connection."""
+
+PASSING: Final = (errors.SerializationFailure, errors.DeadlockDetected)
+"""The transaction was undone for the sake of another one; the same may well work the next time."""
+
+UNPREPARED: Final = (errors.UndefinedTable, errors.InvalidSchemaName, errors.DivisionByZero)
+"""What a statement meets where the tables are not there, or the look at the schema's record refuses."""
+
+
+def has_gone(connection: psycopg.Connection | psycopg.AsyncConnection, error: BaseException) -> bool:
+    """Whether the connection is lost, or is being closed by the server."""
+    return connection.closed or isinstance(error, _AWAY)
+
+
+def typed(error: psycopg.Error, address: str, *, gone: bool, unknown: bool) -> DatabaseError:
+    """The error that a caller gets; ``unknown`` when a change may have been stored or not."""
+    said = " ".join(str(error).split())
+    if unknown:
+        return OutcomeUnknown(
+            f"{address} did not say whether the change was stored; look before you repeat it ({said})"
+        )
+    for raised, kind, advice in _KINDS:
+        if isinstance(error, raised):
+            return kind(f"{address} {advice} ({said})")
+    if gone or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
+        return DatabaseUnreachable(f"{address} cannot be reached ({said})")
+    return DatabaseError(f"{address} could not do it ({said})")

@@ -1,0 +1,392 @@
+"""Where connections come from: kept ones for threads and each event loop, somebody's own pool, or a new one each time.
+
+They open when they are first used, in the call that needs them, so that why one cannot be had is said at once. They
+close with the database, with their loop, and before the process forks: a child that talked on its parent's connections
+would spoil them. Nothing works in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Protocol
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import Int8Dumper
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTimeout
+
+from recollect.db.postgres.failures import typed
+from recollect.db.postgres.transaction import Wire
+from recollect.errors import DatabaseBusy, DatabaseError, DatabaseUnreachable, InvalidArgument
+from recollect.faces import LOOPS, THREADS
+from recollect.port import World, drive
+
+AnyPool = ConnectionPool[Any] | AsyncConnectionPool[Any]
+Loop = asyncio.AbstractEventLoop
+
+ADAPTERS: Final = psycopg.adapters.__class__(psycopg.adapters)
+# Numbers of one width, so that a statement is prepared once and not once for each width its numbers happen to have.
+ADAPTERS.register_dumper(int, Int8Dumper)
+
+IDLE: Final = 600.0
+"""Seconds after which a connection that nobody needed is closed, when another one is given back."""
+
+CLOSING: Final = 5.0
+"""Seconds that closing waits for an event loop in another thread."""
+
+PROBE: Final = 2
+"""Seconds after which a server that does not answer is said to be away."""
+
+_KEPT_ALIVE: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60000,
+}
+"""A peer that vanished without a word is noticed within a minute."""
+
+
+class Address:
+    """One database server as it is reached: where, as whom, and with what settings."""
+
+    def __init__(self, url: str, *, timeout: float, statement_timeout: float, pooler: bool, prepare: bool) -> None:
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.Error as error:
+            raise InvalidArgument("db_url", f"is no address of a Postgres database: {error}") from None
+        self.name = _shown(given)
+        self.pooler = pooler
+        self.timeouts = {
+            "lock_timeout": round(timeout * 1000),
+            "statement_timeout": round(statement_timeout * 1000),
+            "idle_in_transaction_session_timeout": round(timeout * 1000),
+        }
+        settings: dict[str, Any] = {"application_name": "recollect", "connect_timeout": max(PROBE, round(timeout))}
+        if not pooler:
+            said = " ".join(f"-c {name}={value}" for name, value in self.timeouts.items())
+            given["options"] = f"{said} {given.get('options') or ''}".strip()
+        self.conninfo = make_conninfo("", **{**settings, **_KEPT_ALIVE, **given})
+        self.options: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": 2 if prepare else None,
+            "context": ADAPTERS,
+        }
+
+
+def _shown(given: dict[str, Any]) -> str:
+    """The address without its password."""
+    user = f"{given['user']}@" if given.get("user") else ""
+    port = f":{given['port']}" if given.get("port") else ""
+    return f"postgresql://{user}{given.get('host') or ''}{port}/{given.get('dbname') or ''}"
+
+
+class Source(Protocol):
+    """Where connections come from, in one face."""
+
+    async def take(self, world: World) -> Any:
+        """A connection, until it is given back.
+
+        Raises:
+            DatabaseUnreachable: the server does not answer.
+            DatabaseBusy: all connections stayed in use.
+        """
+        ...
+
+    async def give(self, world: World, connection: Any) -> None:
+        """Give a connection back; one that is closed counts as given, too."""
+        ...
+
+
+class Fresh:
+    """A new connection each time, and none kept."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    async def take(self, world: World) -> Any:
+        return await connect(self._address, world)
+
+    async def give(self, world: World, connection: Any) -> None:
+        await world.result(connection.close())
+
+
+class Kept:
+    """Up to ``size`` connections that are kept while they are of use; the one used last is used first."""
+
+    def __init__(self, address: Address, size: int, timeout: float, *, waits: bool) -> None:
+        self._address = address
+        self._size = size
+        self._timeout = timeout
+        self._places: Any = (asyncio if waits else threading).Semaphore(size)
+        self._idle: deque[tuple[float, Any]] = deque()
+        self._is_closed = False
+
+    async def take(self, world: World) -> Any:
+        await self._wait_for_a_place(world)
+        try:
+            while self._idle:
+                try:
+                    _, connection = self._idle.pop()
+                except IndexError:  # another thread was faster
+                    break
+                if _is_quiet(connection):
+                    return connection
+                await world.result(connection.close())
+            return await connect(self._address, world)
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def give(self, world: World, connection: Any) -> None:
+        try:
+            now = time.monotonic()
+            if self._is_closed or not _is_reusable(connection):
+                await world.result(connection.close())
+            else:
+                self._idle.append((now, connection))
+            if self._idle and self._idle[0][0] < now - IDLE:
+                with suppress(IndexError):
+                    await world.result(self._idle.popleft()[1].close())
+        finally:
+            self._places.release()
+
+    async def close(self, world: World) -> None:
+        """Close what is idle; what is in use is closed when it is given back."""
+        self._is_closed = True
+        with suppress(IndexError):
+            while True:
+                await world.result(self._idle.pop()[1].close())
+
+    async def _wait_for_a_place(self, world: World) -> None:
+        if world.waits:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._places.acquire()
+            except TimeoutError:
+                raise self._busy() from None
+        elif not self._places.acquire(timeout=self._timeout):
+            raise self._busy()
+
+    def _busy(self) -> DatabaseBusy:
+        return DatabaseBusy(
+            f"all {self._size} connections to {self._address.name} stayed in use for {self._timeout:g} s; "
+            "allow more with pool=, or wait longer with timeout="
+        )
+
+
+class Given:
+    """A pool of somebody's own. Its connections are given back as they came."""
+
+    def __init__(self, address: Address, pool: AnyPool, timeout: float) -> None:
+        self._address = address
+        self._pool = pool
+        self._timeout = timeout
+        self._by_hand: set[int] = set()
+        """Connections that do not commit by themselves, as long as they are taken."""
+
+    async def take(self, world: World) -> Any:
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection: Any = await world.result(self._pool.getconn(max(0.001, until - time.monotonic())))
+            except PoolTimeout as error:
+                raise await self._why_none(world) from error
+            except PoolClosed as error:
+                raise DatabaseError(f"the pool of connections to {self._address.name} is closed") from error
+            if _is_quiet(connection):
+                break
+            await world.result(connection.close())
+            await world.result(self._pool.putconn(connection))
+        if not connection.autocommit:
+            self._by_hand.add(id(connection))
+            await world.result(connection.set_autocommit(True))
+        return connection
+
+    async def give(self, world: World, connection: Any) -> None:
+        if id(connection) in self._by_hand:
+            self._by_hand.discard(id(connection))
+            if not connection.closed:
+                with suppress(psycopg.Error):
+                    await world.result(connection.set_autocommit(False))
+        await world.result(self._pool.putconn(connection))
+
+    async def _why_none(self, world: World) -> DatabaseError:
+        """Why the pool had no connection to give: the server is away, or all are in use."""
+        try:
+            connection = await connect(self._address, world, connect_timeout=PROBE)
+        except DatabaseError as error:
+            return error
+        await world.result(connection.close())
+        return DatabaseBusy(
+            f"all connections of the pool {self._pool.name!r} stayed in use for {self._timeout:g} s; "
+            "make it larger, or wait longer with timeout="
+        )
+
+
+class Pools:
+    """The connections of this process to one address."""
+
+    def __init__(self, address: Address, size: int | None, timeout: float, own: AnyPool | None = None) -> None:
+        self.address = address
+        self._size = size
+        self._timeout = timeout
+        self._own = own
+        self.keeps = own is not None or size is not None
+        """Whether a connection may serve more than one operation."""
+        self.begin_process()
+
+    def begin_process(self) -> None:
+        """What each process has of its own."""
+        self._starting = threading.Lock()
+        self._of_threads: Kept | None = None
+        self._of_loops: weakref.WeakKeyDictionary[Loop, tuple[Kept, AsyncGenerator[None, None]]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    @asynccontextmanager
+    async def taken(self, world: World) -> AsyncIterator[Wire]:
+        """A connection for a while; it raises what `Source.take` does."""
+        source = await self._source(world)
+        connection = await source.take(world)
+        try:
+            yield Wire(connection, world)
+        finally:
+            await source.give(world, connection)
+
+    @asynccontextmanager
+    async def apart(self, world: World) -> AsyncIterator[Wire]:
+        """A connection that is closed afterwards.
+
+        Raises:
+            DatabaseUnreachable: the server does not answer.
+        """
+        wire = Wire(await connect(self.address, world), world)
+        try:
+            yield wire
+        finally:
+            await wire.close()
+
+    async def _source(self, world: World) -> Source:
+        if self._own is not None and isinstance(self._own, AsyncConnectionPool) == world.waits:
+            return Given(self.address, self._own, self._timeout)
+        if self._size is None:
+            return Fresh(self.address)
+        return await self._for_loop(self._size) if world.waits else self._for_threads(self._size)
+
+    def _for_threads(self, size: int) -> Kept:
+        kept = self._of_threads
+        if kept is None:
+            with self._starting:
+                kept = self._of_threads = self._of_threads or Kept(self.address, size, self._timeout, waits=False)
+        return kept
+
+    async def _for_loop(self, size: int) -> Kept:
+        loop = asyncio.get_running_loop()
+        known = self._of_loops.get(loop)
+        if known is None:
+            _check_loop(loop)
+            kept = Kept(self.address, size, self._timeout, waits=True)
+            known = self._of_loops[loop] = (kept, self._with_loop(kept))
+            await anext(known[1])
+        return known[0]
+
+    async def _with_loop(self, kept: Kept) -> AsyncGenerator[None, None]:
+        """Close connections with their loop: whoever ends a loop ends the async generators that were begun in it."""
+        try:
+            yield
+        finally:
+            await kept.close(LOOPS)
+
+    def close(self) -> None:
+        """Close all connections but those of somebody's own pool; the next use opens others."""
+        self.let_go()
+        while self._of_loops:
+            loop, (kept, closing) = self._of_loops.popitem()
+            _close_in(loop, kept, closing)
+
+    def let_go(self) -> None:
+        """Close the connections of threads, so that a child that is forked has none of them."""
+        with self._starting:
+            kept, self._of_threads = self._of_threads, None
+        if kept is not None:
+            drive(kept.close(THREADS))
+
+
+async def connect(address: Address, world: World, **settings: Any) -> Any:
+    """Open a connection.
+
+    Raises:
+        DatabaseUnreachable: the server does not answer, or does not let us in.
+    """
+    kind = psycopg.AsyncConnection if world.waits else psycopg.Connection
+    try:
+        return await world.result(kind.connect(address.conninfo, **address.options, **settings))
+    except psycopg.InterfaceError as error:
+        raise _unfit_loop(error) from error
+    except psycopg.Error as error:
+        raise typed(error, address.name, gone=True, unknown=False) from error
+
+
+def _close_in(loop: Loop, kept: Kept, closing: AsyncGenerator[None, None]) -> None:
+    """Close the connections of a loop, from any thread."""
+
+    async def close() -> None:
+        await kept.close(LOOPS)
+        await closing.aclose()
+
+    try:
+        here: Loop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if loop.is_closed():
+        return
+    if loop is here:
+        _under_way.add(task := loop.create_task(close()))
+        task.add_done_callback(_under_way.discard)
+    elif loop.is_running():
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(close(), loop).result(CLOSING)
+    elif here is None:
+        loop.run_until_complete(close())
+
+
+_under_way: set[asyncio.Task[None]] = set()
+
+
+def _is_reusable(connection: Any) -> bool:
+    """Whether a connection that was used is as good as a new one."""
+    return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Whether the server has said nothing since the connection was last used: if so, it was most likely goodbye."""
+    if connection.closed:
+        return False
+    socket: int = connection.pgconn.socket
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(socket, select.POLLIN)
+        return not poll.poll(0)
+    return not select.select([socket], [], [], 0)[0]
+
+
+def _check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    if sys.platform == "win32" and isinstance(loop, getattr(asyncio, "ProactorEventLoop", ())):
+        raise _unfit_loop(None)
+
+
+def _unfit_loop(error: Exception | None) -> DatabaseError:
+    why = "" if error is None else f" ({error})"
+    return DatabaseUnreachable(
+        "psycopg cannot use this event loop; run asyncio with a selector: "
+        f"asyncio.run(main(), loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())){why}"
+    )

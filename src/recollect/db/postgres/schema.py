@@ -1,0 +1,103 @@
+"""The tables: made where there are none, brought to the newest schema under a lock, and looked at before use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from recollect.db import migrate
+from recollect.db.migrate import Step
+from recollect.db.postgres.dialect import BEGIN, COMMIT, ROLLBACK, quoted
+from recollect.db.postgres.transaction import Wire
+from recollect.errors import SchemaMismatch
+from recollect.port import Statement
+
+KIND: Final = "postgres"
+
+NEEDED: Final = 1
+"""The oldest schema this program works with; a database that has less must be migrated first."""
+
+# Any number will do, as long as every version of this program takes the same one.
+_LOCK: Final = "select pg_advisory_xact_lock(7259413708241139)"
+
+
+def look(qualified: str) -> Statement:
+    """A statement that fails where this program cannot work with the tables, so that what follows it is not done.
+
+    It divides by zero where the record says so, and finds no record where there are no tables.
+    """
+    newest = migrate.steps(KIND)[-1].number
+    is_fit = f"max(schema) >= {NEEDED} and max(min_reader) <= {newest}"
+    return f"select 1 / (case when {is_fit} then 1 else 0 end) from {qualified}", {}
+
+
+class Schema:
+    """The tables of one database, on one connection."""
+
+    def __init__(self, wire: Wire, name: str | None) -> None:
+        self._wire = wire
+        self._name = name
+        self._record = "recollect_schema" if name is None else f"{quoted(name)}.recollect_schema"
+
+    async def read(self) -> tuple[int, int]:
+        """The number of the schema, and the oldest that a program must know; zeros where there are no tables."""
+        [[(there,)]] = await self._wire.send([("select to_regclass(%(record)s)::text", {"record": self._record})])
+        if there is None:
+            return 0, 0
+        [[found]] = await self._wire.send(
+            [(f"select coalesce(max(schema), 0), coalesce(max(min_reader), 0) from {self._record}", {})]
+        )
+        return found[0], found[1]
+
+    async def prepare(self) -> None:
+        """Make the tables where there are none.
+
+        Raises:
+            SchemaMismatch: this program cannot work with those that are there; it says what to do.
+        """
+        schema, min_reader = await self.read()
+        migrate.missing(KIND, schema, min_reader)
+        if schema == 0:
+            await self.upgrade()
+        elif schema < NEEDED:
+            msg = f"the database has schema {schema}, and this program needs {NEEDED}; run: recollect migrate --db URL"
+            raise SchemaMismatch(msg)
+
+    async def upgrade(self) -> tuple[Step, ...]:
+        """Bring the tables to the newest schema; give the steps that were taken. Others may do the same just now.
+
+        Raises:
+            SchemaMismatch: the database was written by a newer program that this one cannot work beside.
+        """
+        taken = [step for step in migrate.steps(KIND) if await self._take(step)]
+        migrate.missing(KIND, *await self.read())
+        return tuple(taken)
+
+    async def _take(self, step: Step) -> bool:
+        """One step, in a transaction with its record; False where it was taken already."""
+        await self._wire.send([(BEGIN, {}), (_LOCK, {}), *self._home()])
+        try:
+            schema, _ = await self.read()
+            if step.number <= schema:
+                return False
+            await self._wire.send([*((sql, {}) for sql in _statements(step.sql)), self._recorded(step), (COMMIT, {})])
+        finally:
+            if not self._wire.connection.closed and self._wire.connection.info.transaction_status:
+                await self._wire.send([(ROLLBACK, {})])
+        return True
+
+    def _home(self) -> Iterator[Statement]:
+        """Where the tables are made, for as long as the transaction lasts."""
+        if self._name is not None:
+            yield f"create schema if not exists {quoted(self._name)}", {}
+            yield f"set local search_path to {quoted(self._name)}", {}
+        yield migrate.RECORD, {}
+
+    def _recorded(self, step: Step) -> Statement:
+        now = "cast(extract(epoch from now()) * 1000000 as bigint)"
+        return f"insert into recollect_schema values ({step.number}, {step.min_reader}, {now})", {}
+
+
+def _statements(script: str) -> Iterator[str]:
+    lines = (line for line in script.splitlines() if not line.startswith("--"))
+    return (statement for statement in "\n".join(lines).split(";") if statement.strip())
