@@ -75,8 +75,9 @@ kill -"${signal:-$last}" $!
 wait $!
 [ -n "$signal" ] || rm -rf "$0"
 """
-"""Starts a server and waits for the name of the signal that stops it. Without a name it is the last one, and the files
-of the server go too.
+"""Starts a server, and waits for the name of the signal that stops it.
+
+Without a name it stops it with the signal that was given as the last, and removes the files of the server.
 
 Only the server holds the shell's output open, so its end can be seen there.
 """
@@ -301,9 +302,11 @@ class Errand:
 
     def send(self, statement: sql.Composed) -> None:
         self.finish()
-        if self._connection is None:
-            self._connection = waiting.wait_conn(generators.connect(self._dsn))
-        self._connection.send_query(statement.as_bytes())
+        try:
+            self._connected().send_query(statement.as_bytes())
+        except psycopg.OperationalError:  # the server ended since the last statement
+            self.close()
+            self._connected().send_query(statement.as_bytes())
 
     def finish(self) -> None:
         """Wait for the statement that is under way, if any; raise what it raised."""
@@ -322,6 +325,11 @@ class Errand:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.finish()
+
+    def _connected(self) -> pq.abc.PGconn:
+        if self._connection is None:
+            self._connection = waiting.wait_conn(generators.connect(self._dsn))
+        return self._connection
 
 
 def _drop(name: str) -> sql.Composed:
