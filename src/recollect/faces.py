@@ -573,16 +573,16 @@ async def finished(future: asyncio.Future[T]) -> T:
     """Wait until the future is done even when cancelled meanwhile; only then is the cancellation raised."""
     import asyncio
 
-    cancelled: asyncio.CancelledError | None = None
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError as error:
+        cancelled = error
     while not future.done():
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
+    if not future.cancelled():
         future.exception()  # looked at: nobody else will, and asyncio would complain of that
-        raise cancelled
-    return future.result()
+    raise cancelled
 
 
 class Forkable(Protocol):

@@ -63,8 +63,10 @@ class Tx(Protocol):
         database's clock, and ``:owner``, this process. What databases say differently has one name here:
         ``{along x}`` is the index to take where a database has to be told, ``{alive}`` the condition that the holder
         of a lease ``l`` may still be at work, and ``{claimed}`` that somebody may be at work on the name or summary of
-        session ``s``. A statement that begins with ``{lock}`` holds other writers off from the rows it finds until the
-        transaction ends; where one writer at a time writes, it is not run, and finds nothing.
+        session ``s``. ``{cut}..{at}..{/cut}`` is a branch of a union whose order and limit are said at its end, for a
+        database that would not stop early by itself. A statement that begins with ``{lock}`` holds other writers off
+        from the rows it finds until the transaction ends; where one writer at a time writes, it is not run, and finds
+        nothing.
 
         Raises:
             Duplicate: a row with this key is there already; the transaction is undone.
@@ -118,6 +120,17 @@ def at_once(operation: Operation[P, T]) -> Operation[P, T]:
 def is_at_once(operation: Callable[..., Any]) -> bool:
     """Whether a store operation is marked so."""
     return getattr(operation, "at_once", False)
+
+
+def may_lag(operation: Operation[P, T]) -> Operation[P, T]:
+    """Mark a store operation whose answer may be some moments old, so that a replica may give it."""
+    operation.may_lag = True  # type: ignore[attr-defined]
+    return operation
+
+
+def is_laggard(operation: Callable[..., Any]) -> bool:
+    """Whether a store operation is marked so."""
+    return getattr(operation, "may_lag", False)
 
 
 def mode_of(operation: Callable[..., Any]) -> Mode:

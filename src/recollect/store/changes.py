@@ -13,11 +13,10 @@ import msgspec
 from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, SessionConflict
 from recollect.message import messages_of
-from recollect.port import Access, Params, Statement, Tx, at_once, writes
+from recollect.port import Access, Params, Statement, Tx, at_once, looks, writes
 from recollect.run import FINISHED, RunOutput, RunStatus
 from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
 from recollect.store import rows
-from recollect.store.lists import get_sessions
 from recollect.store.rows import HEADER, LOCK, MINE
 from recollect.store.sessions import HEADER_OF_MINE, get_snapshot
 from recollect.store.turns import digest, new_id, new_token
@@ -196,9 +195,19 @@ async def delete_user(access: Access, user_id: str) -> int:
     """Delete all sessions of a user; give how many there were."""
     checks.identifier("user_id", user_id)
     count = 0
-    while page := (await access.do(get_sessions, user_id=user_id, sort="created_at", limit=100)).sessions:
-        count += await delete_sessions(access, [header.session_id for header in page], user_id)
+    while ids := await access.do(list_ids, user_id):
+        count += await delete_sessions(access, ids, user_id)
     return count
+
+
+@looks
+async def list_ids(tx: Tx, user_id: str) -> list[str]:
+    """The ids of a hundred of a user's sessions at most; unlike a page of the list, always the newest truth."""
+    [found] = await tx.execute((_IDS, {"user_id": user_id}))
+    return [session_id for (session_id,) in found]
+
+
+_IDS: Final = "select session_id from recollect_sessions where user_id = :user_id limit 100"
 
 
 _ARGUMENT: Final = {"state": "session_state"}

@@ -11,7 +11,7 @@ import msgspec
 
 from recollect import checks
 from recollect.errors import InvalidArgument
-from recollect.port import Access, Params, Tx, looks
+from recollect.port import Access, Params, Tx, looks, may_lag
 from recollect.session import SessionHeader, SessionPage
 from recollect.store import rows
 from recollect.store.rows import HEADER, MINE
@@ -65,6 +65,7 @@ _CONDITIONS: Final = {
 }
 
 
+@may_lag
 @looks
 async def get_sessions(
     tx: Tx,
@@ -111,6 +112,7 @@ async def get_sessions(
     return SessionPage(sessions=sessions, next_cursor=_cursor(sort, found[limit - 1]) if more else None)
 
 
+@may_lag
 @looks
 async def find_sessions_by_prefix(
     tx: Tx, prefix: str, user_id: str | None = None, limit: int = 10

@@ -51,14 +51,18 @@ def newest(
     if RunStatus.interrupted in wanted:
         sources.append(stored_as(RunStatus.interrupted))
     if wanted & _LEASED:
-        held = "" if wanted >= _LEASED else f"and {'' if RunStatus.running in wanted else 'not'} {ALIVE}"
+        # Asked like this, and not as a bare condition, for Postgres makes a join of that, and joins lose the order.
+        held = "" if wanted >= _LEASED else f"and ({ALIVE}) is {'' if RunStatus.running in wanted else 'not '}true"
         sources.append(stored_as(RunStatus.running) + held)
     if members is not None:
         reads_as = ", ".join(f"'{status}'" for status in sorted(wanted)) or "''"
         sources.append(f"{_OF_MEMBERS} and {members} and {STATUS} in ({reads_as})")
     sources = sources or [f"{stored_as(RunStatus.completed)} and 1 = 0"]
-    branches = " union all ".join(f"select {columns} from {source} {condition}" for source in sources)
-    return f"{branches} order by 1 {order} limit {limit}"
+    end = f"order by 1 {order} limit {limit}"
+    branches = " union all ".join(
+        f"{{cut}}select {columns} from {source} {condition} {{at}}{end}{{/cut}}" for source in sources
+    )
+    return f"{branches} {end}"
 
 
 _LEASED: Final = {RunStatus.running, RunStatus.interrupted}

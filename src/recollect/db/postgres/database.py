@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from recollect import checks
 from recollect.background import BACKGROUND
 from recollect.db import owner
 from recollect.db.migrate import Step
 from recollect.db.postgres.dialect import Dialect
 from recollect.db.postgres.failures import PASSING, UNPREPARED, has_gone, typed
-from recollect.db.postgres.pools import Address, AnyPool, Pools
+from recollect.db.postgres.pools import Address, AnyPool, Pools, Settings
 from recollect.db.postgres.schema import Schema, look
 from recollect.db.postgres.transaction import PostgresTx, Wire
-from recollect.errors import DatabaseError, InvalidArgument
+from recollect.errors import DatabaseError, DatabaseUnreachable, InvalidArgument
 from recollect.faces import LOOPS, THREADS, finished, let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
-from recollect.port import Clock, Operation, P, Params, Statement, World, drive, is_at_once, mode_of
+from recollect.port import Clock, Operation, P, Params, Statement, World, drive, is_at_once, is_laggard, mode_of
 from recollect.store import Store
 
 T = TypeVar("T")
+
+log = logging.getLogger("recollect")
 
 POOL: Final = 10
 """Connections at most, for the threads of a process and for each of its event loops."""
@@ -71,30 +76,21 @@ class PostgresDb(Store):
         prepare: bool | None = None,
         clock: Clock | None = None,
     ) -> None:
-        own = pool if not isinstance(pool, int) and pool is not None else None
-        size = POOL if own is not None else pool
-        if isinstance(size, bool) or (isinstance(size, int) and size < 1):
-            raise InvalidArgument("pool", f"{size!r} is neither a number of connections, nor a pool, nor None")
-        if db_url is None and own is None:
-            raise InvalidArgument("db_url", "is missing: give an address, or an existing pool")
-        if schema is not None and ("\x00" in schema or not schema):
-            raise InvalidArgument("schema", f"{schema!r} is no name of a schema")
-        kept = bool(own is not None or size)
-        options = {
-            "timeout": timeout,
-            "statement_timeout": statement_timeout,
-            "pooler": pooler,
-            "prepare": not pooler and kept if prepare is None else prepare,
-        }
-        self.schema = schema
-        self.timeout = timeout
+        size, own = _size_or_own(pool)
+        self.schema = None if schema is None else checks.identifier("schema", schema)
+        self.timeout = checks.seconds("timeout", timeout)
+        settings = Settings(
+            timeout=self.timeout,
+            statement_timeout=checks.seconds("statement_timeout", statement_timeout),
+            pooler=pooler,
+            prepare=not pooler and size is not None if prepare is None else prepare,
+        )
         self._clock = clock
         self._dialect = Dialect(schema, server_time=clock is None)
-        address = Address(_libpq(db_url or own.conninfo), **options)  # type: ignore[union-attr, arg-type]
-        self._pools = Pools(address, size, timeout, own)  # type: ignore[arg-type]
+        self._pools = Pools(Address(_url(db_url, own), settings), size, self.timeout, own)
         self._reading = self._pools
         if read_url is not None:
-            self._reading = Pools(Address(_libpq(read_url), **options), size, timeout)  # type: ignore[arg-type]
+            self._reading = Pools(Address(_libpq("read_url", read_url), settings), size, self.timeout)
         self._look = look(self._dialect.qualified("recollect_schema"))
         self._is_ready = False
         let_go_at_fork(self)
@@ -152,8 +148,15 @@ class PostgresDb(Store):
                 pools.begin_process()
 
     async def _run(self, world: World, operation: Operation[..., T], args: Any, kwargs: Any) -> T:
+        if self._reading is not self._pools and is_laggard(operation):
+            try:
+                return await self._run_on(self._reading, world, operation, args, kwargs)
+            except DatabaseUnreachable as error:
+                log.warning("the replica does not answer, the primary does its work: %s", error)
+        return await self._run_on(self._pools, world, operation, args, kwargs)
+
+    async def _run_on(self, pools: Pools, world: World, operation: Operation[..., T], args: Any, kwargs: Any) -> T:
         """Run an operation in a transaction; again where nothing of it was stored, through no fault of its own."""
-        pools = self._reading if getattr(operation, "may_lag", False) else self._pools
         tries = 0
         while True:
             tries += 1
@@ -235,9 +238,28 @@ def _check_encoding(wire: Wire, address: str) -> None:
         raise DatabaseError(msg)
 
 
-def _libpq(url: Any) -> str:
+def _size_or_own(pool: Any) -> tuple[int | None, AnyPool | None]:
+    """How many connections are kept, and somebody's own pool where one was given."""
+    if isinstance(pool, ConnectionPool | AsyncConnectionPool):
+        return POOL, pool
+    if pool is not None and (not isinstance(pool, int) or isinstance(pool, bool) or pool < 1):
+        raise InvalidArgument("pool", f"{pool!r} is no number of connections, nor a pool of psycopg_pool, nor None")
+    return pool, None
+
+
+def _url(db_url: Any, own: AnyPool | None) -> str:
+    if db_url is not None:
+        return _libpq("db_url", db_url)
+    if own is None:
+        raise InvalidArgument("db_url", "is missing: give an address, or an existing pool")
+    if not isinstance(own.conninfo, str):
+        raise InvalidArgument("db_url", "is missing: the pool that was given makes its address anew each time")
+    return own.conninfo
+
+
+def _libpq(argument: str, url: Any) -> str:
     """The address as libpq takes it: other libraries name a driver in it."""
     if not isinstance(url, str):
-        raise InvalidArgument("db_url", f"must be text, not {type(url).__name__}")
+        raise InvalidArgument(argument, f"must be text, not {type(url).__name__}")
     scheme, found, rest = url.partition("://")
     return f"postgresql://{rest}" if found and scheme.split("+")[0] in ("postgres", "postgresql") else url

@@ -47,6 +47,7 @@ class Dialect:
         made = f"{sql.removeprefix(_LOCK)} for no key update" if sql.startswith(_LOCK) else sql
         for name, condition in _NAMES.items():
             made = made.replace(name, condition)
+        made = made.replace("{cut}", "(").replace("{at}", "").replace("{/cut}", ")")
         made = _ALONG.sub("", made).replace(":now", self._time).replace("%", "%%")
         return self.qualified(_NAMED.sub(r"%(\1)s", made))
 

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol
 
+import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
@@ -55,29 +56,46 @@ _KEPT_ALIVE: Final = {
 """A peer that vanished without a word is noticed within a minute."""
 
 
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server is spoken to."""
+
+    timeout: float
+    """Seconds to wait for a connection, and for locks."""
+    statement_timeout: float
+    """Seconds that a statement may run."""
+    pooler: bool
+    """Whether connections may be another one's with each transaction, so that no setting of theirs lasts."""
+    prepare: bool
+    """Whether statements are prepared."""
+
+
 class Address:
     """One database server as it is reached: where, as whom, and with what settings."""
 
-    def __init__(self, url: str, *, timeout: float, statement_timeout: float, pooler: bool, prepare: bool) -> None:
+    def __init__(self, url: str, settings: Settings) -> None:
         try:
             given = conninfo_to_dict(url)
         except psycopg.Error as error:
             raise InvalidArgument("db_url", f"is no address of a Postgres database: {error}") from None
         self.name = _shown(given)
-        self.pooler = pooler
+        self.pooler = settings.pooler
         self.timeouts = {
-            "lock_timeout": round(timeout * 1000),
-            "statement_timeout": round(statement_timeout * 1000),
-            "idle_in_transaction_session_timeout": round(timeout * 1000),
+            "lock_timeout": round(settings.timeout * 1000),
+            "statement_timeout": round(settings.statement_timeout * 1000),
+            "idle_in_transaction_session_timeout": round(settings.timeout * 1000),
         }
-        settings: dict[str, Any] = {"application_name": "recollect", "connect_timeout": max(PROBE, round(timeout))}
-        if not pooler:
+        usual: dict[str, Any] = {
+            "application_name": "recollect",
+            "connect_timeout": max(PROBE, round(settings.timeout)),
+            **_KEPT_ALIVE,
+        }
+        if not settings.pooler:
             said = " ".join(f"-c {name}={value}" for name, value in self.timeouts.items())
             given["options"] = f"{said} {given.get('options') or ''}".strip()
-        self.conninfo = make_conninfo("", **{**settings, **_KEPT_ALIVE, **given})
+        self.conninfo = make_conninfo("", **{**usual, **given})
         self.options: dict[str, Any] = {
             "autocommit": True,
-            "prepare_threshold": 2 if prepare else None,
+            "prepare_threshold": 2 if settings.prepare else None,
             "context": ADAPTERS,
         }
 
@@ -168,6 +186,9 @@ class Kept:
 
     async def _wait_for_a_place(self, world: World) -> None:
         if world.waits:
+            if not self._places.locked():
+                await self._places.acquire()  # at once
+                return
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._places.acquire()
