@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from recollect.run import RunStatus
-from recollect.store.newest import STATUS
+from recollect.store.newest import STATUS_ANYWHERE
 
 EXAMPLES: Final = 3
 """Places of a fault that are named; the rest are counted."""
@@ -141,9 +141,11 @@ _HEADLESS: Final = "union all".join(
     for table in ("runs", "messages", "values", "prompts", "leases")
 )
 
-_BROKEN_OFF: Final = (
-    f"select * from (select r.session_id, r.run_seq, r.status as stored, {STATUS} as seen from recollect_runs r)"
-)
+_BROKEN_OFF: Final = f"""
+    select * from (
+        select r.session_id, r.run_seq, r.status as stored, {STATUS_ANYWHERE} as seen from recollect_runs r
+    )
+"""
 
 _STATUSES: Final = ", ".join(f"'{status}'" for status in RunStatus)
 

@@ -12,12 +12,15 @@ from typing import Final
 from recollect.run import RunStatus
 
 ALIVE: Final = """exists (
-    select 1 from recollect_leases l where l.session_id = r.session_id and l.run_seq = r.run_seq and {alive}
+    select 1 from recollect_leases l where l.session_id = :session_id and l.run_seq = r.run_seq and {alive}
 )"""
-"""The run ``r`` has a lease whose holder may still be at work."""
+"""The run ``r`` of the session has a lease whose holder may still be at work."""
 
 STATUS: Final = f"case when r.status <> 'running' or {ALIVE} then r.status else 'interrupted' end"
-"""A run whose lease ran out is interrupted, whether or not somebody has recorded it yet."""
+"""A run of the session whose lease ran out is interrupted, whether or not somebody has recorded it yet."""
+
+STATUS_ANYWHERE: Final = STATUS.replace(":session_id", "r.session_id")
+"""The same of a run of any session."""
 
 _OF_MEMBERS: Final = "recollect_runs r where r.session_id = :session_id and r.parent_run_id is not null"
 
@@ -59,9 +62,10 @@ def newest(
         sources.append(f"{_OF_MEMBERS} and {members} and {STATUS} in ({reads_as})")
     sources = sources or [f"{stored_as(RunStatus.completed)} and 1 = 0"]
     end = f"order by 1 {order} limit {limit}"
-    branches = " union all ".join(
-        f"{{cut}}select {columns} from {source} {condition} {{at}}{end}{{/cut}}" for source in sources
-    )
+    selects = [f"select {columns} from {source} {condition}" for source in sources]
+    if len(selects) == 1:
+        return f"{selects[0]} {end}"
+    branches = " union all ".join(f"{{cut}}{select} {{at}}{end}{{/cut}}" for select in selects)
     return f"{branches} {end}"
 
 
