@@ -305,6 +305,7 @@ class Batch:
         self._tried: set[str] = set()
         self._begun = 0
         self._after: str | None = ""
+        self._skip = 0
         self._fresh = False
         """Whether the walk through the table has found anything yet."""
         self.progress = Progress(0)
@@ -389,11 +390,12 @@ class Batch:
         after = self._after
         unsure: tuple[type[BaseException], ...] = (OutcomeUnknown, *self._at.access.world.interrupts)
         try:
-            claimed = await self._at.do(claim_next, self._wanted, self._token, after=after, limit=some)
+            claimed = await self._at.do(claim_next, self._wanted, self._token, after=after, limit=some, skip=self._skip)
         except unsure:
             await self._at.do(let_go_next, self._wanted, self._token, after=after)
             raise
         self._after = claimed.upto
+        self._skip = random.randrange(claimed.missed) if claimed.missed else 0  # noqa: S311 - no secret
         not_now = self._tried if not self.progress.stopped else claimed.session_ids
         await self._let_go(*(session_id for session_id in claimed.session_ids if session_id in not_now))
         new = [session_id for session_id in claimed.session_ids if session_id not in not_now]

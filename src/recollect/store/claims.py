@@ -61,21 +61,27 @@ class Claimed(msgspec.Struct, frozen=True):
     session_ids: tuple[str, ...]
     upto: str | None
     """The id to look on after; None at the end of the table."""
+    missed: int = 0
+    """How many were free at first sight, and were claimed by others at the same moment."""
 
 
 @at_once
 @writes
-async def claim_next(tx: Tx, wanted: Wanted, token: int, *, after: str = "", limit: int = 1) -> Claimed:
+async def claim_next(tx: Tx, wanted: Wanted, token: int, *, after: str = "", limit: int = 1, skip: int = 0) -> Claimed:
     """Claim the next sessions in the order of their ids that are due and that nobody is at work on.
 
-    A search that finds fewer may have ended early: look on after ``upto`` until it is None.
+    A search that finds fewer may have ended early: look on after ``upto`` until it is None. Where many search at the
+    same moment and a database lets them, all find the same ones and one gets them: the others come again, and ``skip``
+    some at random so as not to meet.
     """
     p = wanted.params() | {"token": token, "claim": CLAIM, "after": after, "limit": limit, "window": WINDOW}
-    window, claimed = await tx.execute((_window(wanted), p), (_claim_next(wanted), p))
+    window, claimed = await tx.execute((_window(wanted), p), (_claim_next(wanted), p | {"skip": skip}))
     ids = sorted(row[0] for row in claimed)
+    last, seen, free = window[0]
     if len(ids) == limit:
-        return Claimed(tuple(ids), ids[-1])
-    last, seen = window[0]
+        return Claimed(tuple(ids), after if skip else ids[-1])
+    if free > len(ids):
+        return Claimed(tuple(ids), after, missed=free - len(ids))
     return Claimed(tuple(ids), last if seen == WINDOW else None)
 
 
@@ -133,7 +139,8 @@ def _in_window(wanted: Wanted) -> str:
 
 
 def _window(wanted: Wanted) -> str:
-    return f"select max(s.session_id), count(*) from ({_in_window(wanted)}) s"
+    free = f"case when {_conditions(wanted)} and {FREE} then 1 else 0 end"
+    return f"select max(s.session_id), count(*), coalesce(sum({free}), 0) from ({_in_window(wanted)}) s"
 
 
 def _claim_next(wanted: Wanted) -> str:
@@ -141,7 +148,7 @@ def _claim_next(wanted: Wanted) -> str:
     update recollect_sessions as s set {HOLD}
     where s.session_id in (
         select s.session_id from ({_in_window(wanted)}) s
-        where {_conditions(wanted)} and {FREE} order by s.session_id limit :limit
+        where {_conditions(wanted)} and {FREE} order by s.session_id limit :limit offset :skip
     ) and {_conditions(wanted)} and {FREE}
     returning session_id
     """
