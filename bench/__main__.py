@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 import recollect
-from bench import cache, cold, crowd, last, load, page, size, start, tasks, turn
+from bench import cache, cold, crowd, last, load, page, postgres, size, start, tasks, turn
 from bench.table import Line, table
 
 GROUPS: Final[dict[str, Callable[..., Iterator[Line]]]] = {
@@ -35,6 +35,8 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Line]]]] = {
     "start": start.lines,
     "crowd": crowd.lines,
     "tasks": tasks.lines,
+    "postgres": postgres.lines,
+    "postgres-page": postgres.pages,
 }
 MARKS: Final = ("<!-- printed -->\n", "<!-- end -->\n")
 
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lines += _measured(name, Path(folder), quick=options.quick)
         if options.large:
             lines += page.lines(Path(folder), quick=options.quick, count=1_000_000)
+            lines += postgres.pages(Path(folder), quick=options.quick, count=1_000_000)
     report = _report(lines, perf_counter() - began)
     print(report)
     if options.json is not None:

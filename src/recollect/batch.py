@@ -395,7 +395,7 @@ class Batch:
             await self._at.do(let_go_next, self._wanted, self._token, after=after)
             raise
         self._after = claimed.upto
-        self._skip = random.randrange(claimed.missed) if claimed.missed else 0  # noqa: S311 - no secret
+        self._skip = random.randrange(claimed.passed) if claimed.passed else 0  # noqa: S311 - no secret
         not_now = self._tried if not self.progress.stopped else claimed.session_ids
         await self._let_go(*(session_id for session_id in claimed.session_ids if session_id in not_now))
         new = [session_id for session_id in claimed.session_ids if session_id not in not_now]

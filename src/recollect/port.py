@@ -64,12 +64,13 @@ class Tx(Protocol):
         ``{along x}`` is the index to take where a database has to be told, ``{alive}`` the condition that the holder
         of a lease ``l`` may still be at work, and ``{claimed}`` that somebody may be at work on the name or summary of
         session ``s``. ``{cut}..{at}..{/cut}`` is a branch of a union whose order and limit are said at its end, for a
-        database that would not stop early by itself. A statement that begins with ``{lock}`` holds other writers off
-        from the rows it finds until the transaction ends; where one writer at a time writes, it is not run, and finds
-        nothing.
+        database that would not stop early by itself. ``{one}..{/one}`` is for databases in which one transaction at a
+        time writes, ``{many}..{/many}`` for those in which many do; of a statement that is none in this database,
+        nothing is found.
 
         Raises:
             Duplicate: a row with this key is there already; the transaction is undone.
+            Missing: a row that had to be there is not; the transaction is undone.
             DatabaseError: the database could not do it; the transaction is undone.
         """
         ...
@@ -77,6 +78,10 @@ class Tx(Protocol):
 
 class Duplicate(Exception):
     """A row with this key is there already; whoever runs the statement knows what that means."""
+
+
+class Missing(Exception):
+    """A row that a change had to find is not there; whoever runs the statement knows what that means."""
 
 
 class Mode(Enum):

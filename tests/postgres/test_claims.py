@@ -42,7 +42,7 @@ def claim_all(db: PostgresDb, token: int) -> tuple[list[str], list[float]]:
         took.append(time.perf_counter() - began)
         claimed += found.session_ids
         after = found.upto
-        skip = rng.randrange(found.missed) if found.missed else 0
+        skip = rng.randrange(found.passed) if found.passed else 0
     return claimed, took
 
 

@@ -149,6 +149,7 @@ CASES = {
     "get metrics": Case(sessions.get_metrics, lambda _: given("s")),
     "list": Case(lists.get_sessions, lambda _: given()),
     "find by prefix": Case(lists.find_sessions_by_prefix, lambda _: given("u")),
+    "ids of a user": Case(changes.list_ids, lambda _: given("u")),
     "iterate": Case(lists.iter_sessions, lambda _: given(limit=1)),
     "set name": Case(changes.set_session_name, lambda _: given("s", "Named")),
     "save": Case(changes.save_session, lambda world: given(world.session)),

@@ -54,6 +54,8 @@ async def _prepare(tx: Tx, sql: str) -> None:
 
 def test_every_statement_can_be_prepared(store: PostgresDb) -> None:
     for name, sql in _written():
+        if not store._dialect(sql):
+            continue
         try:
             store.transact(_prepare, sql)
         except Exception as error:  # noqa: BLE001 - the test says which statement it was
@@ -246,7 +248,8 @@ def _hot(db: PostgresDb) -> dict[str, tuple[Operation[..., Any], tuple[Any, ...]
 
 def test_whatever_is_done_to_one_session_touches_one_part_of_each_table(divided: PostgresDb) -> None:
     for what, (operation, args, kwargs) in _hot(divided).items():
-        statements = ran(divided, operation, *args, **kwargs)  # type: ignore[arg-type]
+        asked = ran(divided, operation, *args, **kwargs)  # type: ignore[arg-type]
+        statements = [statement for statement in asked if divided._dialect(statement[0])]
         assert statements, what
         for statement in statements:
             plan = _explained(divided, statement)

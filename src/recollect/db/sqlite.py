@@ -120,10 +120,10 @@ class SqliteTx:
 
 
 def _dialect(sql: str) -> tuple[str, bool]:
-    made = "" if sql.startswith("{lock}") else sql
+    made = sql
     for name, function in _FUNCTIONS.items():
         made = made.replace(name, function)
-    made = re.sub(r"{cut}|{at}.*?{/cut}", "", made, flags=re.DOTALL)
+    made = re.sub(r"{many}.*?{/many}|{/?one}|{cut}|{at}.*?{/cut}", "", made, flags=re.DOTALL).strip()
     # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
     made = re.sub(r"{along (\w+)}", r"indexed by \1", made)
     _DIALECT[sql] = made, ":now" in made or ":owner" in made

@@ -61,8 +61,8 @@ class Claimed(msgspec.Struct, frozen=True):
     session_ids: tuple[str, ...]
     upto: str | None
     """The id to look on after; None at the end of the table."""
-    missed: int = 0
-    """How many were free at first sight, and were claimed by others at the same moment."""
+    passed: int = 0
+    """How many after the same id were free at first sight, and are still or were claimed by others just then."""
 
 
 @at_once
@@ -78,10 +78,10 @@ async def claim_next(tx: Tx, wanted: Wanted, token: int, *, after: str = "", lim
     window, claimed = await tx.execute((_window(wanted), p), (_claim_next(wanted), p | {"skip": skip}))
     ids = sorted(row[0] for row in claimed)
     last, seen, free = window[0]
-    if len(ids) == limit:
-        return Claimed(tuple(ids), after if skip else ids[-1])
+    if len(ids) == limit and not skip:
+        return Claimed(tuple(ids), ids[-1])
     if free > len(ids):
-        return Claimed(tuple(ids), after, missed=free - len(ids))
+        return Claimed(tuple(ids), after, passed=free - len(ids))
     return Claimed(tuple(ids), last if seen == WINDOW else None)
 
 

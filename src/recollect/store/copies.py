@@ -17,6 +17,7 @@ from recollect.port import Params, Row, Statement, Tx, at_once, looks, reads
 from recollect.run import RunOutput
 from recollect.session import Runs, SessionHeader, Snapshot
 from recollect.store import rows
+from recollect.store.newest import among
 from recollect.store.rows import MINE, RUN
 from recollect.store.sessions import HEADER_OF_MINE, IS_MINE, VALUES_OF_MINE, of_session
 
@@ -166,10 +167,11 @@ _VERSION = f"select s.epoch, s.version from recollect_sessions s where s.session
 _LEASES = "select 1 from recollect_leases where session_id = :session_id limit 1"
 
 # Members' runs have leases, too. Both branches go along an index, whatever else the session holds.
-_IS_NEW: Final = """r.run_seq in (
-    select n.run_seq from recollect_runs n where n.session_id = :session_id and n.version > :since
-    union all select l.run_seq from recollect_leases l where l.session_id = :session_id
-)"""
+_NEW: Final = """
+select n.run_seq from recollect_runs n where n.session_id = :session_id and n.version > :since
+union all select l.run_seq from recollect_leases l where l.session_id = :session_id
+"""
+_IS_NEW: Final = f"r.run_seq {among(_NEW)}"
 
 
 def _content(condition: str) -> tuple[str, str, str]:

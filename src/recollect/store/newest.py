@@ -22,6 +22,15 @@ STATUS: Final = f"case when r.status <> 'running' or {ALIVE} then r.status else 
 STATUS_ANYWHERE: Final = STATUS.replace(":session_id", "r.session_id")
 """The same of a run of any session."""
 
+
+def among(few: str) -> str:
+    """SQL: a condition that a column is one of a few values that a select gives.
+
+    Said so that Postgres looks each of them up, and does not walk past the rest of the session to meet them.
+    """
+    return f"{{one}}in ({few}){{/one}}{{many}}= any(array({few})){{/many}}"
+
+
 _OF_MEMBERS: Final = "recollect_runs r where r.session_id = :session_id and r.parent_run_id is not null"
 
 

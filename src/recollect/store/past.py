@@ -13,7 +13,7 @@ import msgspec
 from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
 from recollect.message import MAY_CALL, Message
 from recollect.port import Params, Row, Statement, Tx
-from recollect.store.newest import newest
+from recollect.store.newest import among, newest
 
 _PLACE = itemgetter(0, 1)
 
@@ -50,17 +50,20 @@ def _past(earlier: str, most: str) -> str:
     return f"""
     with runs as materialized ({runs})
     select m.run_seq, m.idx, m.role, m.body, (select count(*) from runs) from recollect_messages m
-    where m.session_id = :session_id and m.run_seq in (
-        select run_seq from runs where run_seq >= case
-            when (select sum(chars) from runs) <= :history_chars then 0
-            else (
-                select coalesce(min(run_seq), {_NO_RUN}) from (
-                    select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto from runs
-                ) summed where upto <= :history_chars
-            )
-        end
-    )
+    where m.session_id = :session_id and m.run_seq {among(_THAT_FIT)}
     """
+
+
+_THAT_FIT: Final = f"""
+select run_seq from runs where run_seq >= case
+    when (select sum(chars) from runs) <= :history_chars then 0
+    else (
+        select coalesce(min(run_seq), {_NO_RUN}) from (
+            select run_seq, sum(chars) over (order by run_seq desc rows unbounded preceding) as upto from runs
+        ) summed where upto <= :history_chars
+    )
+end
+"""
 
 
 @cache

@@ -26,8 +26,17 @@ HEADER: Final = """
 MINE: Final = "(cast(:user_id as text) is null or s.user_id = :user_id)"
 """Law 4: a call that names a user sees that user's sessions and no others; one without a user is trusted."""
 
-LOCK: Final = "{lock} select 1 from recollect_sessions where session_id = :session_id"
+LOCK: Final = "{many}select 1 from recollect_sessions where session_id = :session_id for no key update{/many}"
 """First where a change depends on more than the header: what later statements see, nobody else changes meanwhile."""
+
+
+def found(change: str) -> str:
+    """SQL: a change that finds a row; where many write at a time, all is undone when it finds none (`Missing`).
+
+    For there, what was asked before it is judged by what was there when the asking began.
+    """
+    return f"{{many}}with found as ({{/many}}{change}{{many}}returning 1) select 1 / count(*) from found{{/many}}"
+
 
 OPEN: Final = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
 """A run may begin in session ``s``: it belongs to this very user, or to nobody and none is named."""

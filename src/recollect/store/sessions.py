@@ -79,8 +79,10 @@ async def get_messages(
 async def _of_last(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
     """The messages of the last runs."""
     chosen = _chosen(_statuses(wanted), p["members"] > 0)
-    there, found = await tx.execute((_THERE, p), (chosen, p | {"runs": wanted.last_n_runs}))
-    rows.visible(there, p["session_id"])
+    [found] = await tx.execute((chosen, p | {"runs": wanted.last_n_runs}))
+    if not found:
+        [there] = await tx.execute((_THERE, p))
+        rows.visible(there, p["session_id"])
     return rows.messages(found)
 
 
@@ -136,8 +138,10 @@ async def get_values(tx: Tx, session_id: str, kind: str, user_id: str | None = N
         SessionNotFound: there is no such session for this caller.
     """
     p = of_session(session_id, user_id) | {"kind": checks.one_of("kind", kind, KINDS)}
-    header, found = await tx.execute((HEADER_OF_MINE, p), (_VALUES_OF_KIND, p))
-    rows.visible(header, session_id)
+    [found] = await tx.execute((_VALUES_OF_KIND, p))
+    if not found:
+        [there] = await tx.execute((_THERE, p))
+        rows.visible(there, session_id)
     return {key: checks.decode(text) for key, text in found}
 
 

@@ -19,11 +19,11 @@ from recollect import checks
 from recollect.errors import InvalidArgument, RunLost
 from recollect.history import History
 from recollect.message import PROMPT_ROLES, Message, messages_of
-from recollect.port import Duplicate, Params, Statement, Stop, Tx, at_once, writes
+from recollect.port import Duplicate, Missing, Params, Statement, Stop, Tx, at_once, writes
 from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary
 from recollect.store.past import Past
-from recollect.store.rows import LOCK, NO_METRICS, is_set, metrics_text, no_session, text_set
+from recollect.store.rows import NO_METRICS, found, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
 """Microseconds for which a run holds its lease without a sign of life."""
@@ -104,7 +104,6 @@ async def append_messages(
     return await _commit(
         tx,
         p,
-        (LOCK, p),
         (_APPEND_HEADER, p),
         *([(_ACTIVE, p)] if p["changed"] else []),
         (_RENEW_LEASE, p),
@@ -151,7 +150,6 @@ async def finish_run(
     return await _commit(
         tx,
         p,
-        (LOCK, p),
         (_FINISH_HEADER, p),
         (_ACTIVE, p),
         (_FINISH_RUN, p),
@@ -190,11 +188,19 @@ _HELD = """
     )
 """
 
+# Where many write at a time, only what is read after the header was taken tells who holds the run. So there the change
+# of its lease must find it, or all is undone; and where one writes at a time, the header asks.
+_IF_HELD = f"{{one}} and {_HELD}{{/one}}"
+
+# A step of a run that goes on is activity, but not worth four indexes while the begin is this fresh.
+_ACTIVE_TOO = """{many},
+    updated_at = case when updated_at < :now - 10000000 then :now else updated_at end{/many}"""
+
 _APPEND_HEADER = f"""
 update recollect_sessions set
     version = version + :changed,
-    message_count = message_count + :spoken
-where session_id = :session_id and {_HELD}
+    message_count = message_count + :spoken{_ACTIVE_TOO.replace("when", "when :changed = 1 and")}
+where session_id = :session_id{_IF_HELD}
 returning version, :now, completed_count, name_source
 """
 
@@ -204,20 +210,21 @@ update recollect_sessions set
     message_count = message_count + :spoken,
     completed_count = completed_count + :completed,
     input_tokens = input_tokens + :input_tokens,
-    output_tokens = output_tokens + :output_tokens
-where session_id = :session_id and {_HELD}
+    output_tokens = output_tokens + :output_tokens{_ACTIVE_TOO}
+where session_id = :session_id{_IF_HELD}
 returning version, :now, completed_count, name_source
 """
 
-# A step of a run that goes on is activity, but not worth four indexes while the begin is this fresh.
+# Apart, where an update that names the column of an index writes to the index though the value is the same.
 _ACTIVE = """
-update recollect_sessions set updated_at = :now where session_id = :session_id and updated_at < :now - 10000000
+{one}update recollect_sessions set updated_at = :now where session_id = :session_id and updated_at < :now - 10000000
+{/one}
 """
 
-_RENEW_LEASE = """
+_RENEW_LEASE = found("""
 update recollect_leases set until = :now + :lease
 where session_id = :session_id and run_seq = :run_seq and token = :token
-"""
+""")
 
 _RENEW_LEASES = f"""
 update recollect_leases set until = :now + :lease
@@ -265,9 +272,9 @@ update recollect_runs set
 where session_id = :session_id and run_seq = :run_seq and {_HELD}
 """
 
-_END_LEASE = """
+_END_LEASE = found("""
 delete from recollect_leases where session_id = :session_id and run_seq = :run_seq and token = :token
-"""
+""")
 
 _SET_VALUE = f"""
 insert into recollect_values (session_id, kind, key, value)
@@ -319,7 +326,9 @@ def _state_changes(p: Params, state: Mapping[str, str | None] | None) -> list[St
 
 async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
     try:
-        _, gate, *_ = await tx.execute(*batch)
+        gate, *_ = await tx.execute(*batch)
+    except Missing:
+        gate = []
     except Duplicate as error:
         raise InvalidArgument("at", f"the run has a message at place {p['at']} or after it already") from error
     if gate:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -157,15 +158,15 @@ class PostgresDb(Store):
 
     async def _run_on(self, pools: Pools, world: World, operation: Operation[..., T], args: Any, kwargs: Any) -> T:
         """Run an operation in a transaction; again where nothing of it was stored, through no fault of its own."""
-        tries = 0
-        while True:
-            tries += 1
+        source = await pools.source(world)
+        for tries in count(1):
             if not self._is_ready and pools.keeps:
                 await self._prepare(world)
-            async with pools.taken(world) as wire:
+            wire = Wire(await source.take(world), world)
+            try:
                 tx = self._transaction(wire, operation)
                 try:
-                    value = await operation(tx, *args, **kwargs)
+                    value: T = await operation(tx, *args, **kwargs)
                     await tx.commit()
                 except BaseException as error:
                     gone = await _undone(wire, tx, error)
@@ -175,13 +176,23 @@ class PostgresDb(Store):
                 else:
                     self._is_ready = True
                     return value
-            if not self._is_ready and isinstance(failed, UNPREPARED):
-                await self._prepare(world)
-            elif not _may_repeat(failed, tx, tries, gone=gone):
-                unknown = gone and tx.is_committing
-                raise typed(failed, pools.address.name, gone=gone, unknown=unknown) from failed
-            elif not gone:
-                await world.sleep(random.uniform(0.001, 0.01) * tries)  # noqa: S311 - no secret
+            finally:
+                await source.give(world, wire.connection)
+            await self._recover(failed, tx, tries, world, gone=gone)
+        raise AssertionError
+
+    async def _recover(self, error: psycopg.Error, tx: PostgresTx, tries: int, world: World, *, gone: bool) -> None:
+        """Do what lets the operation be tried once more.
+
+        Raises:
+            DatabaseError: nothing does.
+        """
+        if not self._is_ready and isinstance(error, UNPREPARED):
+            await self._prepare(world)
+        elif not _may_repeat(error, tx, tries, gone=gone):
+            raise typed(error, self.address, gone=gone, unknown=gone and tx.is_committing) from error
+        elif not gone:
+            await world.sleep(random.uniform(0.001, 0.01) * tries)  # noqa: S311 - no secret
 
     def _transaction(self, wire: Wire, operation: Operation[..., Any]) -> PostgresTx:
         first: list[Statement] = [] if self._is_ready else [self._look]

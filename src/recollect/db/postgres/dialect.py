@@ -8,7 +8,7 @@ from typing import Final
 _TABLES: Final = re.compile(r"\brecollect_(?:sessions|values|runs|messages|prompts|leases|schema)\b")
 _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 _ALONG: Final = re.compile(r"{along \w+}")
-_LOCK: Final = "{lock}"
+_NOT_HERE: Final = re.compile(r"{one}.*?{/one}|{/?many}", re.DOTALL)
 
 _NAMES: Final = {
     # Whether a process on another machine lives, nobody can tell; until when it said it would, everybody can.
@@ -34,8 +34,9 @@ class Dialect:
         self._known: dict[str, str] = {}
 
     def __call__(self, sql: str) -> str:
-        """The statement, with parameters as psycopg names them."""
-        return self._known.get(sql) or self._known.setdefault(sql, self._made(sql))
+        """The statement, with parameters as psycopg names them; nothing where it is not for this database."""
+        made = self._known.get(sql)
+        return self._known.setdefault(sql, self._made(sql)) if made is None else made
 
     def qualified(self, sql: str) -> str:
         """The statement with its tables in their schema. No session setting does that behind a pooler."""
@@ -44,12 +45,12 @@ class Dialect:
         return _TABLES.sub(lambda table: f"{quoted(self._schema or '')}.{table[0]}", sql)
 
     def _made(self, sql: str) -> str:
-        made = f"{sql.removeprefix(_LOCK)} for no key update" if sql.startswith(_LOCK) else sql
+        made = _NOT_HERE.sub("", sql)
         for name, condition in _NAMES.items():
             made = made.replace(name, condition)
         made = made.replace("{cut}", "(").replace("{at}", "").replace("{/cut}", ")")
         made = _ALONG.sub("", made).replace(":now", self._time).replace("%", "%%")
-        return self.qualified(_NAMED.sub(r"%(\1)s", made))
+        return self.qualified(_NAMED.sub(r"%(\1)s", made)).strip()
 
 
 def quoted(name: str) -> str:

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol
 
@@ -90,7 +90,10 @@ class Address:
             **_KEPT_ALIVE,
         }
         if not settings.pooler:
-            said = " ".join(f"-c {name}={value}" for name, value in self.timeouts.items())
+            said = " ".join(
+                f"-c {name}={value}"
+                for name, value in [*self.timeouts.items(), ("plan_cache_mode", "force_generic_plan")]
+            )
             given["options"] = f"{said} {given.get('options') or ''}".strip()
         self.conninfo = make_conninfo("", **{**usual, **given})
         self.options: dict[str, Any] = {
@@ -137,71 +140,131 @@ class Fresh:
         await world.result(connection.close())
 
 
-class Kept:
-    """Up to ``size`` connections that are kept while they are of use; the one used last is used first."""
+class Turn:
+    """Somebody's wait for a place: woken from any thread, or given up in time."""
 
-    def __init__(self, address: Address, size: int, timeout: float, *, waits: bool) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    @staticmethod
+    def of(world: World) -> Turn:
+        return LoopTurn() if world.waits else Turn()
+
+    def wake(self) -> None:
+        with suppress(RuntimeError):  # woken twice
+            self._lock.release()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether somebody woke this one in time."""
+        return self._lock.acquire(timeout=max(0.0, seconds))
+
+
+class LoopTurn(Turn):
+    """The same in an event loop."""
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def wait(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        self._woken.clear()
+        return True
+
+
+class Kept:
+    """Up to ``size`` connections that are kept while they are of use; the one used last is used first.
+
+    A place is free or taken; a free one may hold a connection, with the time since when nobody needed it. Those who
+    find none free wait in a queue.
+    """
+
+    def __init__(self, address: Address, size: int, timeout: float) -> None:
         self._address = address
         self._size = size
         self._timeout = timeout
-        self._places: Any = (asyncio if waits else threading).Semaphore(size)
-        self._idle: deque[tuple[float, Any]] = deque()
+        self._free: deque[tuple[float, Any]] = deque([(0.0, None)] * size)
+        self._queue: deque[Callable[[], object]] = deque()
         self._is_closed = False
 
     async def take(self, world: World) -> Any:
-        await self._wait_for_a_place(world)
+        connection = await self._take_place(world)
         try:
-            while self._idle:
-                try:
-                    _, connection = self._idle.pop()
-                except IndexError:  # another thread was faster
-                    break
+            if connection is not None:
                 if _is_quiet(connection):
                     return connection
                 await world.result(connection.close())
             return await connect(self._address, world)
         except BaseException:
-            self._places.release()
+            self._leave(None)
             raise
 
     async def give(self, world: World, connection: Any) -> None:
-        try:
-            now = time.monotonic()
-            if self._is_closed or not _is_reusable(connection):
-                await world.result(connection.close())
-            else:
-                self._idle.append((now, connection))
-            if self._idle and self._idle[0][0] < now - IDLE:
-                with suppress(IndexError):
-                    await world.result(self._idle.popleft()[1].close())
-        finally:
-            self._places.release()
+        if self._is_closed or not _is_reusable(connection):
+            await world.result(connection.close())
+            connection = None
+        self._leave(connection)
+        await self._close_oldest(world)
 
     async def close(self, world: World) -> None:
         """Close what is idle; what is in use is closed when it is given back."""
         self._is_closed = True
+        for _ in range(len(self._free)):
+            _, connection = self._free.popleft()
+            if connection is not None:
+                await world.result(connection.close())
+            self._free.append((0.0, None))
+
+    async def _take_place(self, world: World) -> Any:
         with suppress(IndexError):
+            return self._free.pop()[1]
+        turn = Turn.of(world)
+        self._queue.append(turn.wake)
+        deadline = time.monotonic() + self._timeout
+        try:
             while True:
-                await world.result(self._idle.pop()[1].close())
+                with suppress(IndexError):  # whoever left before this one stood in the queue has woken nobody
+                    return self._free.pop()[1]
+                if not await turn.wait(deadline - time.monotonic()):
+                    raise DatabaseBusy(
+                        f"all {self._size} connections to {self._address.name} stayed in use for {self._timeout:g} s; "
+                        "allow more with pool=, or wait longer with timeout="
+                    )
+                self._queue.append(turn.wake)
+        finally:
+            with suppress(ValueError):
+                self._queue.remove(turn.wake)
+            if self._free and self._queue:
+                self._wake_one()
 
-    async def _wait_for_a_place(self, world: World) -> None:
-        if world.waits:
-            if not self._places.locked():
-                await self._places.acquire()  # at once
-                return
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._places.acquire()
-            except TimeoutError:
-                raise self._busy() from None
-        elif not self._places.acquire(timeout=self._timeout):
-            raise self._busy()
+    def _leave(self, connection: Any) -> None:
+        if connection is None:
+            self._free.appendleft((0.0, None))
+        else:
+            self._free.append((time.monotonic(), connection))
+        if self._queue:
+            self._wake_one()
 
-    def _busy(self) -> DatabaseBusy:
-        return DatabaseBusy(
-            f"all {self._size} connections to {self._address.name} stayed in use for {self._timeout:g} s; "
-            "allow more with pool=, or wait longer with timeout="
-        )
+    def _wake_one(self) -> None:
+        with suppress(IndexError):
+            self._queue.popleft()()
+
+    async def _close_oldest(self, world: World) -> None:
+        """Let go of a connection that nobody needed for long."""
+        since, connection = self._free[0] if self._free else (0.0, None)
+        if connection is None or since > time.monotonic() - IDLE:
+            return
+        with suppress(ValueError):
+            self._free.remove((since, connection))
+            await world.result(connection.close())
+            self._leave(None)
 
 
 class Given:
@@ -274,16 +337,6 @@ class Pools:
         )
 
     @asynccontextmanager
-    async def taken(self, world: World) -> AsyncIterator[Wire]:
-        """A connection for a while; it raises what `Source.take` does."""
-        source = await self._source(world)
-        connection = await source.take(world)
-        try:
-            yield Wire(connection, world)
-        finally:
-            await source.give(world, connection)
-
-    @asynccontextmanager
     async def apart(self, world: World) -> AsyncIterator[Wire]:
         """A connection that is closed afterwards.
 
@@ -296,7 +349,8 @@ class Pools:
         finally:
             await wire.close()
 
-    async def _source(self, world: World) -> Source:
+    async def source(self, world: World) -> Source:
+        """Where connections come from in this face."""
         if self._own is not None and isinstance(self._own, AsyncConnectionPool) == world.waits:
             return Given(self.address, self._own, self._timeout)
         if self._size is None:
@@ -307,7 +361,7 @@ class Pools:
         kept = self._of_threads
         if kept is None:
             with self._starting:
-                kept = self._of_threads = self._of_threads or Kept(self.address, size, self._timeout, waits=False)
+                kept = self._of_threads = self._of_threads or Kept(self.address, size, self._timeout)
         return kept
 
     async def _for_loop(self, size: int) -> Kept:
@@ -315,7 +369,7 @@ class Pools:
         known = self._of_loops.get(loop)
         if known is None:
             _check_loop(loop)
-            kept = Kept(self.address, size, self._timeout, waits=True)
+            kept = Kept(self.address, size, self._timeout)
             known = self._of_loops[loop] = (kept, self._with_loop(kept))
             await anext(known[1])
         return known[0]

@@ -13,7 +13,7 @@ from psycopg import errors
 from psycopg.rows import tuple_row
 
 from recollect.db.postgres.dialect import BEGIN, BEGIN_READING, COMMIT, ROLLBACK, Dialect
-from recollect.port import Duplicate, Mode, Params, Row, Statement, World
+from recollect.port import Duplicate, Missing, Mode, Params, Row, Statement, World
 
 _NONE: Final[Params] = {}
 _ROWS: Final = 2
@@ -99,10 +99,8 @@ class PostgresTx:
         """Whether a commit was sent, so that without an answer nobody knows whether it happened."""
 
     async def execute(self, *statements: Statement, more: bool = False) -> list[list[Row]]:
-        batch = []
-        for sql, params in statements:
-            params.update(self._given)
-            batch.append((self._dialect(sql), params))
+        made = [self._dialect(sql) for sql, _ in statements]
+        batch = [(sql, params | self._given) for sql, (_, params) in zip(made, statements, strict=True) if sql]
         ends = self._at_once and not more
         explicit = self._is_open or not (ends and self._needs_no_begin(len(batch)))
         before = self._before(explicit=explicit)
@@ -112,8 +110,13 @@ class PostgresTx:
             answers = await self._wire.send([*before, *batch, *after])
         except errors.UniqueViolation as error:
             raise Duplicate(str(error)) from error
+        except errors.DivisionByZero as error:
+            if before:  # perhaps it was the look at the schema
+                raise
+            raise Missing from error
         self._is_open, self.is_committing = explicit and not ends, False
-        return answers[len(before) : len(before) + len(batch)]
+        found = iter(answers[len(before) :])
+        return [next(found) if sql else [] for sql in made]
 
     async def commit(self) -> None:
         """Commit what is not committed yet."""
