@@ -198,8 +198,9 @@ def test_a_transaction_left_open_by_a_process_that_stopped_is_ended_by_the_serve
     @writes
     async def stops(tx: Tx) -> None:
         await tx.execute(("update recollect_sessions set version = version + 1 where session_id = 's'", {}))
-        stopped.set()
-        time.sleep(1.0)  # noqa: ASYNC251 - the process is stopped: nothing else happens in it
+        if not stopped.is_set():
+            stopped.set()
+            time.sleep(1.0)  # noqa: ASYNC251 - the process is stopped: nothing else happens in it
 
     with PostgresDb(url, timeout=0.5) as one, PostgresDb(url, timeout=5) as other, ThreadPoolExecutor(1) as threads:
         turn(one)

@@ -16,15 +16,16 @@ from recollect import checks
 from recollect.background import BACKGROUND
 from recollect.db import owner
 from recollect.db.migrate import Step
-from recollect.db.postgres.dialect import Dialect
+from recollect.db.postgres.dialect import Dialect, command
 from recollect.db.postgres.failures import PASSING, UNPREPARED, has_gone, typed
 from recollect.db.postgres.pools import Address, AnyPool, Pools, Settings
 from recollect.db.postgres.schema import Schema, look
-from recollect.db.postgres.transaction import PostgresTx, Wire
+from recollect.db.postgres.transaction import PostgresTx
+from recollect.db.postgres.wire import Wire
 from recollect.errors import DatabaseError, DatabaseUnreachable, InvalidArgument
 from recollect.faces import LOOPS, THREADS, finished, let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
-from recollect.port import Clock, Operation, P, Params, Statement, World, drive, is_at_once, is_laggard, mode_of
+from recollect.port import Clock, Operation, P, Params, World, drive, is_at_once, is_laggard, mode_of
 from recollect.store import Store
 
 T = TypeVar("T")
@@ -195,13 +196,13 @@ class PostgresDb(Store):
             await world.sleep(random.uniform(0.001, 0.01) * tries)  # noqa: S311 - no secret
 
     def _transaction(self, wire: Wire, operation: Operation[..., Any]) -> PostgresTx:
-        first: list[Statement] = [] if self._is_ready else [self._look]
+        first = [] if self._is_ready else [self._look]
         address = self._pools.address
         if address.pooler:
             settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in address.timeouts.items())
-            first.append((f"select {settings}", {}))
+            first.append(command(f"select {settings}"))
         return PostgresTx(
-            wire, self._dialect, mode_of(operation), at_once=is_at_once(operation), given=self._given, first=first
+            wire, self._dialect, mode_of(operation), at_once=is_at_once(operation), given=self._given(), first=first
         )
 
     def _given(self) -> Params:

@@ -42,8 +42,9 @@ _AWAY: Final = (
 )
 """What the server says before it closes a connection."""
 
-PASSING: Final = (errors.SerializationFailure, errors.DeadlockDetected)
-"""The transaction was undone for the sake of another one; the same may well work the next time."""
+PASSING: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.InvalidSqlStatementName)
+"""The transaction was undone for the sake of another one, or what was prepared was discarded by somebody; the same may
+well work the next time."""
 
 UNPREPARED: Final = (errors.UndefinedTable, errors.InvalidSchemaName, errors.DivisionByZero)
 """What a statement meets where the tables are not there, or the look at the schema's record refuses."""

@@ -8,7 +8,6 @@ would spoil them. Nothing works in the background.
 from __future__ import annotations
 
 import asyncio
-import select
 import sys
 import threading
 import time
@@ -22,21 +21,16 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
-from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTimeout
 
 from recollect.db.postgres.failures import typed
-from recollect.db.postgres.transaction import Wire
+from recollect.db.postgres.wire import Wire, is_quiet
 from recollect.errors import DatabaseBusy, DatabaseError, DatabaseUnreachable, InvalidArgument
 from recollect.faces import LOOPS, THREADS
 from recollect.port import World, drive
 
 AnyPool = ConnectionPool[Any] | AsyncConnectionPool[Any]
 Loop = asyncio.AbstractEventLoop
-
-ADAPTERS: Final = psycopg.adapters.__class__(psycopg.adapters)
-# Numbers of one width, so that a statement is prepared once and not once for each width its numbers happen to have.
-ADAPTERS.register_dumper(int, Int8Dumper)
 
 IDLE: Final = 600.0
 """Seconds after which a connection that nobody needed is closed, when another one is given back."""
@@ -99,7 +93,6 @@ class Address:
         self.options: dict[str, Any] = {
             "autocommit": True,
             "prepare_threshold": 2 if settings.prepare else None,
-            "context": ADAPTERS,
         }
 
 
@@ -198,7 +191,7 @@ class Kept:
         connection = await self._take_place(world)
         try:
             if connection is not None:
-                if _is_quiet(connection):
+                if is_quiet(connection):
                     return connection
                 await world.result(connection.close())
             return await connect(self._address, world)
@@ -268,14 +261,12 @@ class Kept:
 
 
 class Given:
-    """A pool of somebody's own. Its connections are given back as they came."""
+    """A pool of somebody's own. Its connections' settings do not matter here, and stay as they are."""
 
     def __init__(self, address: Address, pool: AnyPool, timeout: float) -> None:
         self._address = address
         self._pool = pool
         self._timeout = timeout
-        self._by_hand: set[int] = set()
-        """Connections that do not commit by themselves, as long as they are taken."""
 
     async def take(self, world: World) -> Any:
         until = time.monotonic() + self._timeout
@@ -286,21 +277,12 @@ class Given:
                 raise await self._why_none(world) from error
             except PoolClosed as error:
                 raise DatabaseError(f"the pool of connections to {self._address.name} is closed") from error
-            if _is_quiet(connection):
-                break
+            if is_quiet(connection):
+                return connection
             await world.result(connection.close())
             await world.result(self._pool.putconn(connection))
-        if not connection.autocommit:
-            self._by_hand.add(id(connection))
-            await world.result(connection.set_autocommit(True))
-        return connection
 
     async def give(self, world: World, connection: Any) -> None:
-        if id(connection) in self._by_hand:
-            self._by_hand.discard(id(connection))
-            if not connection.closed:
-                with suppress(psycopg.Error):
-                    await world.result(connection.set_autocommit(False))
         await world.result(self._pool.putconn(connection))
 
     async def _why_none(self, world: World) -> DatabaseError:
@@ -440,18 +422,6 @@ _under_way: set[asyncio.Task[None]] = set()
 def _is_reusable(connection: Any) -> bool:
     """Whether a connection that was used is as good as a new one."""
     return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
-
-
-def _is_quiet(connection: Any) -> bool:
-    """Whether the server has said nothing since the connection was last used: if so, it was most likely goodbye."""
-    if connection.closed:
-        return False
-    socket: int = connection.pgconn.socket
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(socket, select.POLLIN)
-        return not poll.poll(0)
-    return not select.select([socket], [], [], 0)[0]
 
 
 def _check_loop(loop: asyncio.AbstractEventLoop) -> None:

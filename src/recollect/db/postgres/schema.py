@@ -7,10 +7,9 @@ from typing import Final
 
 from recollect.db import migrate
 from recollect.db.migrate import Step
-from recollect.db.postgres.dialect import BEGIN, COMMIT, ROLLBACK, quoted
-from recollect.db.postgres.transaction import Wire
+from recollect.db.postgres.dialect import BEGIN, COMMIT, ROLLBACK, Command, command, quoted
+from recollect.db.postgres.wire import Wire
 from recollect.errors import SchemaMismatch
-from recollect.port import Statement
 
 KIND: Final = "postgres"
 
@@ -18,17 +17,17 @@ NEEDED: Final = 1
 """The oldest schema this program works with; a database that has less must be migrated first."""
 
 # Any number will do, as long as every version of this program takes the same one.
-_LOCK: Final = "select pg_advisory_xact_lock(7259413708241139)"
+_LOCK: Final = command("select pg_advisory_xact_lock(7259413708241139)")
 
 
-def look(qualified: str) -> Statement:
+def look(qualified: str) -> Command:
     """A statement that fails where this program cannot work with the tables, so that what follows it is not done.
 
     It divides by zero where the record says so, and finds no record where there are no tables.
     """
     newest = migrate.steps(KIND)[-1].number
     is_fit = f"max(schema) >= {NEEDED} and max(min_reader) <= {newest}"
-    return f"select 1 / (case when {is_fit} then 1 else 0 end) from {qualified}", {}
+    return command(f"select 1 / (case when {is_fit} then 1 else 0 end) from {qualified}")
 
 
 class Schema:
@@ -41,11 +40,11 @@ class Schema:
 
     async def read(self) -> tuple[int, int]:
         """The number of the schema, and the oldest that a program must know; zeros where there are no tables."""
-        [[(there,)]] = await self._wire.send([("select to_regclass(%(record)s)::text", {"record": self._record})])
+        [[(there,)]] = await self._wire.send([command("select to_regclass($1)::text", self._record)])
         if there is None:
             return 0, 0
         [[found]] = await self._wire.send(
-            [(f"select coalesce(max(schema), 0), coalesce(max(min_reader), 0) from {self._record}", {})]
+            [command(f"select coalesce(max(schema), 0), coalesce(max(min_reader), 0) from {self._record}")]
         )
         return found[0], found[1]
 
@@ -75,27 +74,27 @@ class Schema:
 
     async def _take(self, step: Step) -> bool:
         """One step, in a transaction with its record; False where it was taken already."""
-        await self._wire.send([(BEGIN, {}), (_LOCK, {}), *self._home()])
+        await self._wire.send([BEGIN, _LOCK, *self._home()])
         try:
             schema, _ = await self.read()
             if step.number <= schema:
                 return False
-            await self._wire.send([*((sql, {}) for sql in _statements(step.sql)), self._recorded(step), (COMMIT, {})])
+            await self._wire.send([*map(command, _statements(step.sql)), self._recorded(step), COMMIT])
         finally:
             if not self._wire.connection.closed and self._wire.connection.info.transaction_status:
-                await self._wire.send([(ROLLBACK, {})])
+                await self._wire.send([ROLLBACK])
         return True
 
-    def _home(self) -> Iterator[Statement]:
+    def _home(self) -> Iterator[Command]:
         """Where the tables are made, for as long as the transaction lasts."""
         if self._name is not None:
-            yield f"create schema if not exists {quoted(self._name)}", {}
-            yield f"set local search_path to {quoted(self._name)}", {}
-        yield migrate.RECORD, {}
+            yield command(f"create schema if not exists {quoted(self._name)}")
+            yield command(f"set local search_path to {quoted(self._name)}")
+        yield command(migrate.RECORD)
 
-    def _recorded(self, step: Step) -> Statement:
+    def _recorded(self, step: Step) -> Command:
         now = "cast(extract(epoch from now()) * 1000000 as bigint)"
-        return f"insert into recollect_schema values ({step.number}, {step.min_reader}, {now})", {}
+        return command(f"insert into recollect_schema values ({step.number}, {step.min_reader}, {now})")
 
 
 def _statements(script: str) -> Iterator[str]:
