@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
@@ -93,10 +93,10 @@ class Turn:
             return
         place, last = next(((at, one) for at, one in reversed(said) if one.role != "tool"), said[-1])
         reserved = [(place + 1 + number, call) for number, call in enumerate(last.tool_calls)]
-        self._place = max(place, said[-1][0]) + 1
-        self._place = max(self._place, place + 1 + len(reserved))
-        answered = {one.tool_call_id for _, one in said if one.role == "tool"}
-        self.left_open = [(at, call) for at, call in reserved if call.id not in answered]
+        self._place = max(place + len(reserved), said[-1][0]) + 1
+        results = {at: one for at, one in said if at > place}
+        for at, call in _unanswered(reserved, results):
+            self.left_open += [(at, call)] if at not in results else self.reserve([call])
 
     @property
     def is_stopped(self) -> bool:
@@ -370,6 +370,13 @@ def parse_answer(kind: Any, text: Any) -> Any:
 
 
 def _tool_message(call: ToolCall, result: ToolResult) -> Message:
+def _unanswered(reserved: Sequence[PlacedCall], results: Mapping[int, Message]) -> list[PlacedCall]:
+    """The calls of a step without a result. An id may be there twice: some providers count anew in each step."""
+    given = {(at, result.tool_call_id) for at, result in results.items()}
+    elsewhere = {call_id for _, call_id in given - {(at, call.id) for at, call in reserved}}
+    return [(at, call) for at, call in reserved if (at, call.id) not in given and call.id not in elsewhere]
+
+
     marks: dict[str, Any] = {"tool_call_error": True} if result.error else {}
     if result.repaired:
         marks["repaired"] = True

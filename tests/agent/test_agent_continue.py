@@ -73,6 +73,40 @@ async def test_only_what_has_no_result_is_called_again(bound: Any, results: tupl
 
 
 async def test_a_tool_that_must_not_be_repeated_is_not(bound: Any) -> None:
+@pytest.mark.parametrize("breaks", [0, 1])
+async def test_a_call_whose_id_an_earlier_step_used_too_gets_its_own_result(bound: Any, breaks: int) -> None:
+    """As of a provider that counts anew in each step; and in one step two calls may have one id."""
+    model = ScriptedModel("Done.")
+    eye = Eye()
+    agent = bound(model, tools=[eye.look])
+    db = agent.agent.db
+    run = db.begin_run("s", [Message("user", "Look")], run_id="r")
+    twice = [{"id": "call_0", "type": "function", "function": {"name": "look", "arguments": '{"at": 7}'}}] * 2
+    db.append_messages(run, [calls(("look", '{"at": 0}'))], at=1)
+    db.append_messages(run, [Message("tool", "saw 0", tool_call_id="call_0")], at=2)
+    db.append_messages(run, [Message("assistant", None, tool_calls=twice)], at=3)
+    if breaks:
+        db.append_messages(run, [Message("tool", "saw 7", tool_call_id="call_0")], at=5)
+    db.finish_run(run, status=RunStatus.error, error="the process went away")
+    continued = await agent.continue_run("r", session_id="s")
+    assert eye.asked == [7] * (2 - breaks)
+    assert [text for role, text in model.seen() if role == "tool"] == ["saw 0", "saw 7", "saw 7"]
+    assert continued.messages == (await agent.get_run_output("r", "s")).messages
+
+
+async def test_results_that_another_runtime_stored_in_its_own_order_leave_room_for_the_rest(bound: Any) -> None:
+    eye = Eye()
+    agent = bound(ScriptedModel("Done."), tools=[eye.look])
+    db = agent.agent.db
+    run = db.begin_run("s", [Message("user", "Look")], run_id="r")
+    db.append_messages(run, [calls(("look", '{"at": 0}'), ("look", '{"at": 1}'))])
+    db.append_messages(run, [Message("tool", "saw 1", tool_call_id="call_1")])
+    db.finish_run(run, status=RunStatus.error, error="the process went away")
+    await agent.continue_run("r", session_id="s")
+    said = [message.text for message in db.get_run("r", "s").messages]
+    assert (eye.asked, said) == ([0], ["Look", "", "saw 1", "saw 0", "Done."])
+
+
     eye = Eye()
     model = ScriptedModel("I do not know.")
     agent = bound(model, tools=[Tool(eye.look, repeatable=False)])
