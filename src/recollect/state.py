@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from recollect import checks
 from recollect.errors import InvalidArgument
 
@@ -16,7 +18,7 @@ class State:
     """The session's state while a run may change it: each top-level key that changed is stored, and no other."""
 
     def __init__(self, stored: Mapping[str, str], defaults: Mapping[str, Any]) -> None:
-        self._stored: dict[str, str | None] = dict(stored)
+        self._stored: dict[str, str] = dict(stored)
         self._pending: dict[str, str | None] = {}
         self.live: dict[str, Any] = dict(defaults) | {key: checks.decode(text) for key, text in stored.items()}
 
@@ -34,6 +36,10 @@ class State:
         changed = {key: text for key, text in texts.items() if self._stored.get(key) != text}
         self._pending = gone | changed
         return self._pending
+
+    def to_json(self) -> str:
+        """What is stored. A tool may have left something among the live values that cannot be."""
+        return checks.encode({key: msgspec.Raw(text.encode()) for key, text in self._stored.items()}).decode()
 
     def stored(self) -> None:
         """The last changes are committed."""

@@ -332,7 +332,7 @@ class Turn:
             finished_at=at,
             input_count=input_count(plan.input),
             metadata_json=checks.encode(plan.metadata).decode() if plan.metadata else None,
-            state_json=checks.encode(self._state.live).decode() if plan.with_state else None,
+            state_json=self._state.to_json() if plan.with_state else None,
         )
         if plan.answer is None or status is not RunStatus.completed:
             return run

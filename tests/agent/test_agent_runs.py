@@ -322,7 +322,14 @@ async def test_state_is_stored_key_by_key_as_tools_change_it(bound: Any) -> None
     assert (await agent.run("Next", session_id="s")).session_state == state | {"n": 2}
 
 
-async def test_state_that_cannot_be_stored_does_not_harm_the_run(bound: Any) -> None:
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    "bad", [float("nan"), object(), "\ud800", {1: 2}, {"a": {1, 2}}, b"x", ENDLESS], ids=lambda bad: type(bad).__name__
+)
+async def test_state_that_cannot_be_stored_does_not_harm_the_run(bound: Any, bad: Any) -> None:
     def spoil(session_state: dict[str, Any]) -> str:
         """Spoil the state."""
         session_state["n"] = float("nan")
@@ -332,7 +339,7 @@ async def test_state_that_cannot_be_stored_does_not_harm_the_run(bound: Any) -> 
     agent = bound(ScriptedModel(calls(("spoil", "{}")), "done"), tools=[spoil], session_state={"n": 1})
     run = await agent.run("Go", session_id="s")
     assert run.status is RunStatus.completed
-    assert (await agent.get_session_state("s"))["fine"] == 1
+    assert run.session_state == {"n": 1, "fine": 1} == await agent.get_session_state("s")
 
 
 async def test_instructions_may_be_made_for_the_run(bound: Any) -> None:
