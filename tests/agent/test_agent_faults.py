@@ -12,15 +12,20 @@ from faults import KINDS, Fault, FaultyDb
 
 from recollect import (
     DatabaseError,
+    Agent,
     Message,
+    EchoModel,
     ModelError,
     OutcomeUnknown,
     RunContext,
     RunEvent,
     RunInProgress,
     RunStatus,
+    RunLost,
 )
+    SqliteDb,
 
+from recollect.store.outcome import find_finished
 pytestmark = pytest.mark.anyio
 
 Bound = Callable[..., Any]
@@ -180,6 +185,40 @@ async def test_how_a_run_failed_is_stored_once_whatever_the_commit_said(
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
+class TakenOver(FaultyDb):
+    """While the end of a run is in doubt, and was not stored, another process takes the run up and ends it."""
+
+    def transact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._take_over(operation, *args)
+        return super().transact(operation, *args, **kwargs)
+
+    async def atransact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._take_over(operation, *args)
+        return await super().atransact(operation, *args, **kwargs)
+
+    def _take_over(self, operation: Any, *args: Any) -> None:
+        if operation is find_finished:
+            with SqliteDb(self.db_file) as other:
+                connection: Any = other._open_writer()
+                connection.execute("update recollect_leases set until = 0")
+                Agent(EchoModel(reply="The same"), db=other).continue_run(args[0].run_id, session_id="s")
+
+
+@pytest.mark.parametrize("reply", ["The same", "Another"])
+async def test_the_end_that_somebody_else_gave_a_run_is_not_taken_for_its_own(
+    bound: Bound, tmp_path: Path, reply: str
+) -> None:
+    with TakenOver(tmp_path / "taken.db", timeout=5) as db:
+        db.create_session("s")
+        db.faults.watch()
+        db.faults.arm(doubt(2, "not stored"))
+        with pytest.raises(RunLost):
+            await bound(ScriptedModel(reply), db=db).run("Look", session_id="s", run_id="r")
+        stored = db.get_run("r", "s")
+        assert stored is not None
+        assert (stored.status, stored.content) == (RunStatus.completed, "The same")
+
+
 @OUTCOMES
 @pytest.mark.parametrize("kind", ["failing", "lost"])
 async def test_where_the_database_stays_silent_no_run_is_said_to_be_completed(

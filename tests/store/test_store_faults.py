@@ -180,7 +180,7 @@ CASES = {
     "copy": Case(copies.copy_session, lambda _: given("s")),
     "find begun": Case(outcome.find_begun, lambda _: given("s", run_id="open", token=1, **ALL)),
     "find appended": Case(outcome.find_appended, lambda world: given(world.run, at=0)),
-    "find finished": Case(outcome.find_finished, lambda world: given(world.run)),
+    "find finished": Case(outcome.find_finished, lambda world: given(world.run, at=1)),
     "begin naming": Case(names.begin_naming, lambda _: given("s", 1)),
     "begin naming if due": Case(names.begin_naming, lambda _: given("u1", 1, due="unnamed")),
     "get opening": Case(names.get_opening, lambda _: given("s")),
@@ -399,9 +399,11 @@ async def test_only_what_this_holder_of_a_run_has_stored_is_taken_for_its_own(
         assert await db.transact(outcome.find_appended, world.run, at=0) is not None
         assert await db.transact(outcome.find_appended, world.run, at=1) is None
         assert await db.transact(outcome.find_appended, other, at=0) is None
-        done = await db.finish_run(world.run, [answer()], status=RunStatus.cancelled)
-        assert await db.transact(outcome.find_finished, world.run, status=RunStatus.cancelled) == done
-        assert await db.transact(outcome.find_finished, world.run) is None
+        done = await db.finish_run(world.run, [answer("3")], at=1, status=RunStatus.cancelled)
+        end = {"at": 1, "status": RunStatus.cancelled}
+        assert await db.transact(outcome.find_finished, world.run, [answer("3")], **end) == done
+        assert await db.transact(outcome.find_finished, world.run, [answer("4")], **end) is None
+        assert await db.transact(outcome.find_finished, world.run, [answer("3")], at=1) is None
 
 
 DISK = """

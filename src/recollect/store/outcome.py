@@ -1,20 +1,22 @@
 """Whether a step of a run was stored, where the database did not say.
 
 Nobody but the holder of its token writes to a run, and each step has its place. So what was stored can be looked up:
-a begun run has this token, a message is at its place, an ended run has its status.
+a begun run has this token, a message is at its place, an ended run has its status, took what it took, and ends so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from recollect.checks import from_micros
 from recollect.errors import DatabaseError, OutcomeUnknown
 from recollect.history import HistoryLimits
+from recollect.message import Message
 from recollect.port import Access, Operation, P, Params, T, Tx, looks, reads
-from recollect.run import RunStatus
+from recollect.run import RunMetrics, RunStatus
 from recollect.store.begin import begin_run, refresh_run
+from recollect.store.rows import NO_METRICS, metrics_text
 from recollect.store.turns import Commit, OpenRun, append_messages, finish_run
 
 
@@ -82,10 +84,26 @@ async def find_appended(tx: Tx, /, run: OpenRun, *_: Any, at: int, **__: Any) ->
 
 @looks
 async def find_finished(
-    tx: Tx, /, run: OpenRun, *_: Any, status: RunStatus = RunStatus.completed, **__: Any
+    tx: Tx,
+    /,
+    run: OpenRun,
+    messages: Sequence[Message] = (),
+    *_: Any,
+    at: int,
+    status: RunStatus = RunStatus.completed,
+    metrics: RunMetrics = NO_METRICS,
+    **__: Any,
 ) -> Commit | None:
     """What a `finish_run` with these arguments has left; None when it has stored nothing."""
-    return await _left(tx, _FINISHED, run, {"run_id": run.run_id, "status": str(status)})
+    end: Params = {
+        "run_id": run.run_id,
+        "attempt": run.attempt,
+        "status": str(status),
+        "metrics": metrics_text(metrics),
+        "at": at,
+        "body": messages[0].to_json() if messages else None,
+    }
+    return await _left(tx, _FINISHED, run, end)
 
 
 async def _left(tx: Tx, sql: str, run: OpenRun, p: Params) -> Commit | None:
@@ -118,9 +136,15 @@ join recollect_sessions s on s.session_id = l.session_id
 where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token and m.idx = :at
 """
 
+# The token is gone with the end. What somebody else ended took another time, and said something else at this place.
 _FINISHED = """
 select r.version, r.finished_at, s.completed_count, s.name_source
 from recollect_runs r
 join recollect_sessions s on s.session_id = r.session_id
-where r.session_id = :session_id and r.run_seq = :run_seq and r.run_id = :run_id and r.status = :status
+where r.session_id = :session_id and r.run_seq = :run_seq and r.run_id = :run_id and r.attempt = :attempt
+    and r.status = :status and coalesce(r.metrics, '') = coalesce(cast(:metrics as text), '')
+    and (cast(:body as text) is null or exists (
+        select 1 from recollect_messages m
+        where m.session_id = r.session_id and m.run_seq = r.run_seq and m.idx = :at and m.body = :body
+    ))
 """
