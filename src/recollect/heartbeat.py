@@ -1,19 +1,22 @@
 """The sign of life of runs under way: one statement for all of a process's runs in a database, every few seconds.
 
-A model may think longer than a lease lasts. A process that was stopped gives no sign: its runs are taken over, and it
-finds that out with its next step. A run that nobody holds any more, because its stream was dropped, gives none either.
+A model may think longer than a lease lasts. A process that was stopped gives no sign: its runs are taken over, and the
+next sign finds that out, unless a step of the run does so before. A run that nobody holds any more, because its stream
+was dropped, gives none either.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from recollect.errors import RecollectError
 from recollect.faces import let_go_at_fork
+from recollect.lease import Lease, Moment, moment
 from recollect.port import Stop
 
 log = logging.getLogger("recollect")
@@ -23,16 +26,18 @@ BEAT: Final = 10.0
 
 
 class Held(Protocol):
-    """A run under way, the token of its lease, and where its end is asked for."""
+    """A run under way, its lease and the token of it, and where its end is asked for."""
 
     @property
     def token(self) -> int: ...
     @property
+    def lease(self) -> Lease: ...
+    @property
     def stop(self) -> Stop: ...
 
 
-Renew = Callable[[Any, list[int]], list[int]]
-"""How the leases with these tokens are renewed in a database; gives the tokens of runs that somebody wants to end."""
+Renew = Callable[[Any, list[int]], dict[int, bool]]
+"""How leases are renewed in a database: for each token whether somebody wants the run to end; without those lost."""
 
 
 class Heartbeat:
@@ -43,13 +48,14 @@ class Heartbeat:
         let_go_at_fork(self)
 
     def _begin_process(self) -> None:
-        self._changed = threading.Condition()
+        # No `Condition`: an interrupt may come before its `__exit__` has done anything, and it would stay locked.
+        self._mutex = threading.RLock()
         self._runs: weakref.WeakKeyDictionary[Any, tuple[Renew, weakref.WeakSet[Held]]] = weakref.WeakKeyDictionary()
         self._beating = False
 
     def watch(self, database: object, run: Held, renew: Renew) -> None:
         """Give signs of life for a run as long as somebody holds it."""
-        with self._changed:
+        with self._mutex:
             known = self._runs.get(database)
             if known is None:
                 known = self._runs[database] = (renew, weakref.WeakSet())
@@ -59,27 +65,24 @@ class Heartbeat:
 
     def stop(self, database: object, token: int) -> None:
         """Ask for the end of a run, if it is one of this process."""
-        with self._changed:
-            _, runs = self._runs.get(database, (None, ()))
-            asked = [run.stop for run in runs if run.token == token]
-        for stop in asked:
-            stop.ask()
+        for run in self._held(database, {token}):
+            run.stop.ask()
 
     def forget(self, database: object) -> None:
         """Give no more signs in a database that is closed."""
-        with self._changed:
+        with self._mutex:
             self._runs.pop(database, None)
 
     def before_fork(self) -> None:
         """Hold others off, so that the child finds everything whole."""
-        self._changed.acquire()
+        self._mutex.acquire()
 
     def after_fork(self, *, child: bool) -> None:
         """Go on in the parent; the runs are the parent's."""
         if child:
             self._begin_process()
         else:
-            self._changed.release()
+            self._mutex.release()
 
     def _start(self) -> None:
         try:
@@ -90,32 +93,60 @@ class Heartbeat:
             self._beating = True
 
     def _beat(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait(BEAT)
-                held = [(renew, database, [run.token for run in runs]) for database, (renew, runs) in self._known()]
-                held = [each for each in held if each[2]]
-                if not held:
-                    self._beating = False
+        try:
+            while True:
+                time.sleep(BEAT)
+                if not self._sign_all():
                     return
-            while held:
-                renew, database, tokens = held.pop()
-                for token in _sign(renew, database, tokens):
-                    self.stop(database, token)
-                del database
+        except BaseException:  # the next run starts another thread
+            with self._mutex:
+                self._beating = False
+            raise
+
+    def _sign_all(self) -> bool:
+        """Give a sign for each run; False where none is under way, and the thread ends."""
+        with self._mutex:
+            held = [(renew, database, [run.token for run in runs]) for database, (renew, runs) in self._known()]
+            held = [each for each in held if each[2]]
+            self._beating = goes_on = bool(held)
+        while held:
+            self._sign(*held.pop())
+        return goes_on
+
+    def _sign(self, renew: Renew, database: object, tokens: list[int]) -> None:
+        at = moment()
+        try:
+            renewed = renew(database, tokens)
+        except RecollectError as error:
+            log.warning("%d leases in %r were not renewed: %s", len(tokens), database, error)
+            return
+        except Exception:
+            log.exception("leases in %r were not renewed", database)
+            return
+        for run in self._held(database, set(tokens)):
+            try:
+                _tell(run, at, renewed)
+            except Exception:
+                log.exception("a run in %r could not be ended", database)
+
+    def _held(self, database: object, tokens: set[int]) -> list[Held]:
+        with self._mutex:
+            _, runs = self._runs.get(database, (None, ()))
+            return [run for run in runs if run.token in tokens]
 
     def _known(self) -> list[tuple[Any, tuple[Renew, weakref.WeakSet[Held]]]]:
         return list(self._runs.items())
 
 
-def _sign(renew: Renew, database: object, tokens: list[int]) -> list[int]:
-    try:
-        return renew(database, tokens)
-    except RecollectError as error:
-        log.warning("%d leases in %r were not renewed: %s", len(tokens), database, error)
-    except Exception:
-        log.exception("leases in %r were not renewed", database)
-    return []
+def _tell(run: Held, at: Moment, renewed: dict[int, bool]) -> None:
+    """Tell whoever works on a run what came of its sign of life."""
+    to_end = renewed.get(run.token)
+    if to_end is None:
+        run.stop.lose()
+        return
+    run.lease.sign(at)
+    if to_end:
+        run.stop.ask()
 
 
 HEARTBEAT: Final = Heartbeat()

@@ -18,10 +18,10 @@ from recollect.errors import (
     RecollectError,
     RunConflict,
     RunInProgress,
-    RunLost,
     SessionBusy,
     StepLimit,
 )
+from recollect.lease import Moment, moment
 from recollect.plan import Plan
 from recollect.port import Access, Stopped
 from recollect.run import RunEvent, RunOutput, RunOutputEvent, RunStatus, execution, input_messages
@@ -56,15 +56,11 @@ async def run_events(plan: Plan, access: Access) -> Events:
         async with aclosing(_steps(turn)) as events:
             async for event in events:
                 yield event
-    except Stopped:
-        yield turn.event(RunEvent.run_cancelled, run=await turn.stopped())
-        return
-    except RecollectError as error:
-        if isinstance(error, RunLost) and turn.is_stopped:
-            yield turn.event(RunEvent.run_cancelled, run=await turn.stopped())
+    except (Stopped, RecollectError) as error:
+        ended = await turn.ended(error)
+        yield ended
+        if ended.event is RunEvent.run_cancelled:
             return
-        run = await turn.fail(error)
-        yield turn.event(RunEvent.run_error, run=run, error=str(error))
         raise
     except access.world.interrupts:
         await turn.cancel()
@@ -108,8 +104,7 @@ async def _begin_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
 
 async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
     token = new_token()
-    began = time.perf_counter()
-
+    began, at = time.perf_counter(), moment()
     try:
         opened = await certain(
             access,
@@ -137,6 +132,7 @@ async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
     except access.world.interrupts:
         await _cancel_unknown(plan, access, token)
         raise
+    opened.lease.sign(at)
     keep_alive(access.db, opened)
     return Turn(plan, access, opened, began)
 
@@ -151,7 +147,7 @@ async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
     began = time.perf_counter()
     token = new_token()
     try:
-        found = await _continued(plan, access, token)
+        found, at = await _continued(plan, access, token)
     except RunConflict:
         run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
         if run is not None and run.status is RunStatus.completed:
@@ -160,22 +156,24 @@ async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
     except access.world.interrupts:
         await _cancel_unknown(plan, access, token)
         raise
+    found.open.lease.sign(at)
     keep_alive(access.db, found.open)
     turn = Turn(_as_begun(plan, found.run), access, found.open, began)
     turn.take_up(found.said)
     return turn
 
 
-async def _continued(plan: Plan, access: Access, token: int) -> Continued:
-    """Take the run up; where runs are queued, when no other is under way.
+async def _continued(plan: Plan, access: Access, token: int) -> tuple[Continued, Moment]:
+    """Take the run up, and when that was; where runs are queued, when no other is under way.
 
     Raises:
         SessionBusy: another one is, and runs refuse each other, or it has not ended in time.
     """
     until, nap = time.monotonic() + plan.patience, NAPS[0]
     while True:
+        at = moment()
         try:
-            return await access.do(
+            found = await access.do(
                 continue_run,
                 plan.run_id,
                 plan.session_id,
@@ -190,6 +188,8 @@ async def _continued(plan: Plan, access: Access, token: int) -> Continued:
         except SessionBusy:
             if plan.others == "refuse" or time.monotonic() > until:
                 raise
+        else:
+            return found, at
         await access.world.sleep(nap)
         nap = min(2 * nap, NAPS[1])
 
@@ -241,21 +241,25 @@ def _stored(run: RunOutput) -> Iterator[RunOutputEvent]:
 
 
 async def _steps(turn: Turn) -> Events:
-    async with aclosing(_tools(turn, turn.left_open)) as called:
-        async for event in called:
-            yield event
-    for _ in range(turn.plan.max_steps):
-        async with aclosing(turn.ask()) as pieces:
-            async for piece in pieces:
-                yield piece
-        reply = turn.take_reply()
-        if not reply.tool_calls:
-            await turn.complete(reply)
-            return
-        await turn.append(reply)
-        async with aclosing(_tools(turn, turn.reserve(reply.tool_calls))) as called:
+    try:
+        async with aclosing(_tools(turn, turn.left_open)) as called:
             async for event in called:
                 yield event
+        for _ in range(turn.plan.max_steps):
+            async with aclosing(turn.ask()) as pieces:
+                async for piece in pieces:
+                    yield piece
+            reply = turn.take_reply()
+            if not reply.tool_calls:
+                await turn.complete(reply)
+                return
+            await turn.append(reply)
+            async with aclosing(_tools(turn, turn.reserve(reply.tool_calls))) as called:
+                async for event in called:
+                    yield event
+    except Stopped:
+        await turn.hold()  # where the run is somebody else's now, that is what is raised
+        raise
     msg = f"the model went on calling tools after max_steps={turn.plan.max_steps} answers; raise it or mend the tools"
     raise StepLimit(msg)
 

@@ -147,10 +147,12 @@ def mode_of(operation: Callable[..., Any]) -> Mode:
 class Stop:
     """Somebody's wish that a run ends: said from any thread, heard by whoever works on the run."""
 
-    __slots__ = ("hear", "requested")
+    __slots__ = ("hear", "is_lost", "requested")
 
     def __init__(self) -> None:
         self.requested = False
+        self.is_lost = False
+        """Whether it ends because it is somebody else's now: then nothing is left to be stored."""
         self.hear: Callable[[], None] | None = None
         """What wakes the one who works on the run; called in the thread of the one who asks."""
 
@@ -160,6 +162,12 @@ class Stop:
             self.requested = True
             if self.hear is not None:
                 self.hear()
+
+    def lose(self) -> None:
+        """Have the work end on a run that is somebody else's now."""
+        if not self.requested:
+            self.is_lost = True
+            self.ask()
 
 
 class Stopped(Exception):

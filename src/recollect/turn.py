@@ -20,6 +20,7 @@ from recollect import checks
 from recollect.ask import answers, nothing_said
 from recollect.errors import RecollectError, RunFailed, RunLost, SessionBusy
 from recollect.history import UNKNOWN_OUTCOME
+from recollect.lease import moment
 from recollect.message import Message, ToolCall, Usage
 from recollect.plan import Plan
 from recollect.port import Access, ModelRequest, Reply, Stopped, drive
@@ -35,11 +36,11 @@ from recollect.run import (
 )
 from recollect.session import SessionSummary
 from recollect.state import State
-from recollect.store import keep_alive
+from recollect.store import keep_alive, turns
 from recollect.store.begin import count_ahead, refresh_run
 from recollect.store.outcome import certain
 from recollect.store.sessions import get_run
-from recollect.store.turns import Commit, OpenRun, append_messages, finish_run, input_count
+from recollect.store.turns import Commit, OpenRun, append_messages, finish_run, input_count, renew_lease
 from recollect.summary import context_text
 from recollect.tools import RunContext, ToolResult, schema_of
 
@@ -98,17 +99,39 @@ class Turn:
         for at, call in _unanswered(reserved, results):
             self.left_open += [(at, call)] if at not in results else self.reserve([call])
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether somebody asked for the end."""
-        return self._opened.stop.requested
+    async def hold(self) -> None:
+        """Be sure that the run is still this process's own, and to go on.
 
-    async def stopped(self) -> RunOutput:
-        """The run as it was stored when somebody asked for its end.
+        Nothing is asked while its last sign of life is younger than its lease: nobody can have taken it over by then.
 
         Raises:
-            RunLost: it is gone with its session.
+            Stopped: somebody asked for its end.
+            RunLost: it was ended or taken over by somebody else.
+            SessionNotFound: the session was deleted meanwhile.
         """
+        stop, lease = self._opened.stop, self._opened.lease
+        if stop.is_lost or not lease.lasts(turns.LEASE):
+            at = moment()
+            to_end = await self._access.do(renew_lease, self._opened)
+            lease.sign(at)
+            if to_end:
+                raise Stopped
+        if stop.requested:
+            raise Stopped
+
+    async def ended(self, error: Stopped | RecollectError) -> RunOutputEvent:
+        """Store why there is no answer, and tell it: somebody asked for the end, or something went wrong.
+
+        Raises:
+            RunLost: the end was asked for, and the run is gone with its session.
+        """
+        stop = self._opened.stop
+        if isinstance(error, Stopped) or (isinstance(error, RunLost) and stop.requested and not stop.is_lost):
+            return self.event(RunEvent.run_cancelled, run=await self._stopped())
+        return self.event(RunEvent.run_error, run=await self._fail(error), error=str(error))
+
+    async def _stopped(self) -> RunOutput:
+        """The run as it was stored when somebody asked for its end."""
         await self.cancel()
         run = self.output or await self._access.do(get_run, self.plan.run_id, self.plan.session_id)
         if run is None:
@@ -124,13 +147,13 @@ class Turn:
 
         Raises:
             SessionBusy: they have not ended in time.
+            Stopped, RunLost, SessionNotFound: as `hold`.
         """
         plan, do, nap = self.plan, self._access.do, NAPS[0]
         until = time.monotonic() + plan.patience
         waited = False
         while await do(count_ahead, self._opened):
-            if self.is_stopped:
-                raise Stopped
+            await self.hold()
             if time.monotonic() > until:
                 raise SessionBusy(
                     f"the runs before this one in session {plan.session_id!r} did not end in {plan.patience:g} s"
@@ -226,7 +249,7 @@ class Turn:
         """Commit the answer and the end of the run together."""
         await self._finish(RunStatus.completed, (answer,))
 
-    async def fail(self, error: RecollectError) -> RunOutput | None:
+    async def _fail(self, error: RecollectError) -> RunOutput | None:
         """Store why there is no answer, and tell the error of it."""
         run = await self._end(RunStatus.error, str(error))
         if isinstance(error, RunFailed):
@@ -260,11 +283,13 @@ class Turn:
         elif (place, call) in self.left_open and not tool.repeatable:
             yield place, call, ToolResult(UNKNOWN_OUTCOME, error=True)
         else:
+            await self.hold()
             yield place, call, await tool.call(self._access.world, call.arguments, self._context)
 
     async def _commit(self, place: int, messages: tuple[Message, ...]) -> None:
-        changes = self._state.changes()
+        changes, at = self._state.changes(), moment()
         await certain(self._access, append_messages, self._opened, messages, at=place, state=changes)
+        self._opened.lease.sign(at)
         self._keep(place, messages)
 
     async def _finish(self, status: RunStatus, messages: tuple[Message, ...], error: str | None = None) -> RunOutput:
@@ -341,8 +366,15 @@ class Turn:
 
 def _cancel_there(turn: weakref.ref[Turn]) -> None:
     known = turn()
-    if known is not None:
+    if known is not None and not known._opened.stop.is_lost:  # noqa: SLF001 - a function of this very class
         drive(known.cancel())
+
+
+def _unanswered(reserved: Sequence[PlacedCall], results: Mapping[int, Message]) -> list[PlacedCall]:
+    """The calls of a step without a result. An id may be there twice: some providers count anew in each step."""
+    given = {(at, result.tool_call_id) for at, result in results.items()}
+    elsewhere = {call_id for _, call_id in given - {(at, call.id) for at, call in reserved}}
+    return [(at, call) for at, call in reserved if (at, call.id) not in given and call.id not in elsewhere]
 
 
 def instructed(prompt: Message | None, summary: SessionSummary | None) -> list[Message]:
@@ -370,13 +402,6 @@ def parse_answer(kind: Any, text: Any) -> Any:
 
 
 def _tool_message(call: ToolCall, result: ToolResult) -> Message:
-def _unanswered(reserved: Sequence[PlacedCall], results: Mapping[int, Message]) -> list[PlacedCall]:
-    """The calls of a step without a result. An id may be there twice: some providers count anew in each step."""
-    given = {(at, result.tool_call_id) for at, result in results.items()}
-    elsewhere = {call_id for _, call_id in given - {(at, call.id) for at, call in reserved}}
-    return [(at, call) for at, call in reserved if (at, call.id) not in given and call.id not in elsewhere]
-
-
     marks: dict[str, Any] = {"tool_call_error": True} if result.error else {}
     if result.repaired:
         marks["repaired"] = True

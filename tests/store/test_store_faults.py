@@ -173,6 +173,7 @@ CASES = {
     ),
     "append behind": Case(turns.append_messages, lambda world: given(world.run, [answer()])),
     "finish": Case(turns.finish_run, lambda world: given(world.run, [answer()], state={"k": "5"})),
+    "renew lease": Case(turns.renew_lease, lambda world: given(world.run)),
     "renew leases": Case(turns.renew_leases, lambda world: given([world.run.token])),
     "continue": Case(continued.continue_run, lambda _: given("failed", "s", token=3, **ALL)),
     "request cancel": Case(continued.request_cancel, lambda _: given("open", "s")),

@@ -29,7 +29,9 @@ from recollect.history import HISTORY_STATUSES, UNKNOWN_OUTCOME, History, Histor
 from recollect.message import Message
 from recollect.run import RunMetrics, RunOutput, RunStatus
 from recollect.session import AgentSession
-from recollect.store.turns import renew_leases
+from recollect.store.continued import continue_run, request_cancel
+from recollect.store.outcome import find_finished
+from recollect.store.turns import renew_lease, renew_leases
 
 pytestmark = pytest.mark.anyio
 
@@ -318,7 +320,7 @@ async def test_a_sign_of_life_prolongs_leases_of_this_process_alone(db: Face) ->
     before = await header_of(db)
     for _ in range(3):
         db.clock.forward(20)
-        db.db.transact(renew_leases, [mine.token, theirs.token])
+        assert db.db.transact(renew_leases, [mine.token, theirs.token]) == {mine.token: False}
     statuses = [(await db.get_run(run.run_id, "s")).status for run in (mine, forgotten, theirs)]
     assert statuses == ["running", "interrupted", "interrupted"]
     assert await header_of(db) == before, "nobody who reads the session sees it"
@@ -326,6 +328,36 @@ async def test_a_sign_of_life_prolongs_leases_of_this_process_alone(db: Face) ->
     await db.finish_run(mine, [answer("late")])
     await db.finish_run(other, [answer("5")])
     assert [row[8] for row in dump(db)["runs"]] == ["completed", "interrupted", "interrupted", "completed"]
+
+
+async def test_a_process_asks_whether_a_run_is_still_its_own_and_keeps_it_so(db: Face) -> None:
+    run = await db.begin_run("s", [user("1")], run_id="r")
+    db.clock.forward(31)
+    before = await header_of(db)
+    assert db.db.transact(renew_lease, run) is False
+    assert (await db.get_run("r", "s")).status == "running"
+    db.db.transact(request_cancel, "r", "s")
+    assert db.db.transact(renew_lease, run) is True
+    assert await header_of(db) == before, "nobody who reads the session sees it"
+    db.clock.forward(31)
+    db.db.transact(continue_run, "r", "s")
+    with pytest.raises(RunLost):
+        db.db.transact(renew_lease, run)
+    await db.delete_session("s")
+    with pytest.raises(SessionNotFound):
+        db.db.transact(renew_lease, run)
+
+
+@pytest.mark.parametrize("said", [(), (answer("2"),)], ids=["nothing", "something"])
+async def test_an_end_is_known_by_what_it_took_and_said(db: Face, said: tuple[Message, ...]) -> None:
+    run = await db.begin_run("s", [user("1")], run_id="r")
+    end: dict[str, Any] = {"at": 1, "status": RunStatus.cancelled, "metrics": RunMetrics(duration=0.125)}
+    assert db.db.transact(find_finished, run, said, **end) is None
+    commit = await db.finish_run(run, said, **end)
+    assert db.db.transact(find_finished, run, said, **end) == commit
+    others = ({"status": RunStatus.completed}, {"metrics": RunMetrics(duration=0.126)}, {"metrics": RunMetrics()})
+    assert [db.db.transact(find_finished, run, said, **end | other) for other in others] == [None] * 3
+    assert db.db.transact(find_finished, run, [answer("something else")], **end) is None
 
 
 async def test_a_late_writer_nobody_took_over_from_goes_on(db: Face) -> None:

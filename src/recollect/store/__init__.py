@@ -23,7 +23,7 @@ def keep_alive(database: Database, run: OpenRun) -> None:
     HEARTBEAT.watch(database.home, run, _renew)
 
 
-def _renew(database: Database, tokens: list[int]) -> list[int]:
+def _renew(database: Database, tokens: list[int]) -> dict[int, bool]:
     return database.transact(turns.renew_leases, tokens)
 
 

@@ -16,8 +16,9 @@ import msgspec
 import uuid_utils
 
 from recollect import checks
-from recollect.errors import InvalidArgument, RunLost
+from recollect.errors import InvalidArgument, RunLost, SessionNotFound
 from recollect.history import History
+from recollect.lease import Lease
 from recollect.message import PROMPT_ROLES, Message, messages_of
 from recollect.port import Duplicate, Missing, Params, Statement, Stop, Tx, at_once, writes
 from recollect.run import RunMetrics, RunStatus
@@ -59,6 +60,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     """What the run had taken before it was taken up again; the session has counted that."""
     stop: Stop = msgspec.field(default_factory=Stop)
     """Where somebody says that the run is to end."""
+    lease: Lease = msgspec.field(default_factory=Lease)
+    """When it last gave a sign of life."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -161,13 +164,29 @@ async def finish_run(
 
 @at_once
 @writes
-async def renew_leases(tx: Tx, tokens: Sequence[int]) -> list[int]:
-    """Prolong the leases of runs that this process is still at work on; give the tokens of those that are to end.
+async def renew_lease(tx: Tx, run: OpenRun) -> bool:
+    """Prolong the lease of one run; give whether somebody wants it to end.
 
-    Runs that somebody took over have another token, and are left alone.
+    Raises:
+        SessionNotFound: the session was deleted meanwhile.
+        RunLost: the run was ended or taken over by somebody else.
+    """
+    p = {"session_id": run.session_id, "run_seq": run.run_seq, "token": run.token, "lease": LEASE}
+    [found] = await tx.execute((_RENEW_THIS_LEASE, p))
+    if not found:
+        raise await _lost(tx, p)
+    return bool(found[0][0])
+
+
+@at_once
+@writes
+async def renew_leases(tx: Tx, tokens: Sequence[int]) -> dict[int, bool]:
+    """Prolong the leases of runs that this process is still at work on; give for each whether it is to end.
+
+    Runs that somebody ended or took over are missing from what is given.
     """
     [found] = await tx.execute((_RENEW_LEASES, {"tokens": text_set(tokens), "lease": LEASE}))
-    return [token for token, to_end in found if to_end]
+    return {token: bool(to_end) for token, to_end in found}
 
 
 def digest(prompt: Any) -> str:
@@ -226,13 +245,17 @@ update recollect_leases set until = :now + :lease
 where session_id = :session_id and run_seq = :run_seq and token = :token
 """)
 
+_TO_END = """(
+    select r.cancel_requested from recollect_runs r
+    where r.session_id = recollect_leases.session_id and r.run_seq = recollect_leases.run_seq
+)"""
+
+_RENEW_THIS_LEASE = f"{_RENEW_LEASE} returning {_TO_END}"
+
 _RENEW_LEASES = f"""
 update recollect_leases set until = :now + :lease
 where owner = :owner and {is_set("tokens", "cast(token as text)")}
-returning token, (
-    select r.cancel_requested from recollect_runs r
-    where r.session_id = recollect_leases.session_id and r.run_seq = recollect_leases.run_seq
-)
+returning token, {_TO_END}
 """
 
 _STEP_MESSAGE = """
@@ -334,10 +357,13 @@ async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
     if gate:
         version, now, completed, source = gate[0]
         return Commit(version, checks.from_micros(now), completed, source)
+    raise await _lost(tx, p)
+
+
+async def _lost(tx: Tx, p: Params) -> SessionNotFound | RunLost:
+    """Why the token of a run opens nothing any more."""
     [there] = await tx.execute(("select 1 from recollect_sessions where session_id = :session_id", p))
-    if not there:
-        raise no_session(p["session_id"])
-    raise RunLost
+    return RunLost() if there else no_session(p["session_id"])
 
 
 def input_count(messages: Sequence[Message]) -> int | None:
