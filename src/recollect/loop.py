@@ -6,13 +6,15 @@ the answer before ``RunCompleted``. Nothing is held across a ``yield``.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from recollect import checks
 from recollect.errors import (
     InvalidArgument,
     RecollectError,
@@ -29,9 +31,14 @@ from recollect.store import keep_alive
 from recollect.store.begin import begin_run
 from recollect.store.continued import Continued, continue_run
 from recollect.store.outcome import certain
-from recollect.store.sessions import get_run
+from recollect.store.sessions import get_run, get_values
 from recollect.store.turns import OpenRun, new_token
-from recollect.turn import NAPS, Events, PlacedCall, Turn
+from recollect.turn import NAPS, Events, PlacedCall, Turn, parse_answer
+
+log = logging.getLogger("recollect")
+
+TRIES: Final = 4
+"""How often a run is begun whose id was taken, and then was free again, before it counts as under way."""
 
 
 async def run_events(plan: Plan, access: Access) -> Events:
@@ -44,26 +51,29 @@ async def run_events(plan: Plan, access: Access) -> Events:
         RecollectError: the run could not begin, or not be stored.
     """
     _check_tools(plan, access)
-    turn = await (_continue_or_know(plan, access) if plan.continues else _begin_or_know(plan, access))
-    if isinstance(turn, RunOutput):
-        for event in _stored(turn):
-            yield event
-        return
+    token, turn = new_token(), None
     try:
-        yield turn.event(RunEvent.run_started)
-        if plan.others == "queue" and not plan.continues:
-            await turn.wait_for_others()
-        async with aclosing(_steps(turn)) as events:
-            async for event in events:
+        turn = await (_continue_or_know if plan.continues else _begin_or_know)(plan, access, token)
+        if isinstance(turn, RunOutput):
+            for event in _stored(turn):
                 yield event
-    except (Stopped, RecollectError) as error:
-        ended = await turn.ended(error)
-        yield ended
-        if ended.event is RunEvent.run_cancelled:
             return
-        raise
+        try:
+            yield turn.event(RunEvent.run_started)
+            if plan.others == "queue" and not plan.continues:
+                await turn.wait_for_others()
+            async with aclosing(_steps(turn)) as events:
+                async for event in events:
+                    yield event
+        except (Stopped, RecollectError) as error:
+            ended = await turn.ended(error)
+            yield ended
+            if ended.event is RunEvent.run_cancelled:
+                return
+            raise
     except access.world.interrupts:
-        await turn.cancel()
+        if not isinstance(turn, RunOutput):
+            await (turn.cancel() if turn is not None else _cancel_unknown(plan, access, token))
         raise
     if plan.follow_up is not None and turn.commit is not None:
         await plan.follow_up(turn.commit)
@@ -80,7 +90,7 @@ async def drain(events: Events) -> RunOutput:
     return run
 
 
-async def _begin_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
+async def _begin_or_know(plan: Plan, access: Access, token: int) -> Turn | RunOutput:
     """Begin; or give the run that is there already: a caller that tries again gets the answer of the first attempt.
 
     One that failed, was cancelled or was interrupted is begun again, as the next attempt of the same run.
@@ -88,56 +98,51 @@ async def _begin_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
     Raises:
         RunInProgress: a run with this id is under way.
     """
-    try:
-        return await _begin(plan, access)
-    except RunConflict:
-        run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
-    if run is not None and run.status is RunStatus.completed:
-        return run
-    if run is not None and run.status is not RunStatus.running:
+    again = False
+    for _ in range(TRIES):
         try:
-            return await _begin(plan, access, again=True)
+            return await _begin(plan, access, token, again=again)
         except RunConflict:
-            pass  # somebody else was faster, or the process that was thought lost lives
+            run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
+        if run is not None and run.status is RunStatus.completed:
+            return await _known(plan, access, run)
+        if run is not None and run.status is RunStatus.running:
+            break
+        again = run is not None
     raise _in_progress(plan)
 
 
-async def _begin(plan: Plan, access: Access, *, again: bool = False) -> Turn:
-    token = new_token()
+async def _begin(plan: Plan, access: Access, token: int, *, again: bool) -> Turn:
     began, at = time.perf_counter(), moment()
-    try:
-        opened = await certain(
-            access,
-            begin_run,
-            plan.session_id,
-            plan.input,
-            run_id=plan.run_id,
-            user_id=plan.user_id,
-            kind=plan.kind,
-            agent_id=plan.agent_id,
-            agent_name=plan.agent_name,
-            team_id=plan.team_id,
-            parent_run_id=plan.parent_run_id,
-            model=plan.model.id,
-            prompt=plan.prompt,
-            metadata=plan.metadata,
-            state=plan.state,
-            history=plan.history,
-            with_state=plan.with_state,
-            with_summary=plan.with_summary,
-            again=again,
-            alone=plan.others == "refuse",
-            token=token,
-        )
-    except access.world.interrupts:
-        await _cancel_unknown(plan, access, token)
-        raise
+    opened = await certain(
+        access,
+        begin_run,
+        plan.session_id,
+        plan.input,
+        run_id=plan.run_id,
+        user_id=plan.user_id,
+        kind=plan.kind,
+        agent_id=plan.agent_id,
+        agent_name=plan.agent_name,
+        team_id=plan.team_id,
+        parent_run_id=plan.parent_run_id,
+        model=plan.model.id,
+        prompt=plan.prompt,
+        metadata=plan.metadata,
+        state=plan.state,
+        history=plan.history,
+        with_state=plan.with_state,
+        with_summary=plan.with_summary,
+        again=again,
+        alone=plan.others == "refuse",
+        token=token,
+    )
     opened.lease.sign(at)
     keep_alive(access.db, opened)
     return Turn(plan, access, opened, began)
 
 
-async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
+async def _continue_or_know(plan: Plan, access: Access, token: int) -> Turn | RunOutput:
     """Take the run up where it stopped; or give it, where it was completed.
 
     Raises:
@@ -145,22 +150,31 @@ async def _continue_or_know(plan: Plan, access: Access) -> Turn | RunOutput:
         NotFound: it is not there for this caller.
     """
     began = time.perf_counter()
-    token = new_token()
-    try:
-        found, at = await _continued(plan, access, token)
-    except RunConflict:
-        run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
+    for _ in range(TRIES):
+        try:
+            found, at = await _continued(plan, access, token)
+        except RunConflict:
+            run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
+        else:
+            found.open.lease.sign(at)
+            keep_alive(access.db, found.open)
+            turn = Turn(_as_begun(plan, found.run), access, found.open, began)
+            turn.take_up(found.said)
+            return turn
         if run is not None and run.status is RunStatus.completed:
-            return run
-        raise _in_progress(plan) from None
-    except access.world.interrupts:
-        await _cancel_unknown(plan, access, token)
-        raise
-    found.open.lease.sign(at)
-    keep_alive(access.db, found.open)
-    turn = Turn(_as_begun(plan, found.run), access, found.open, began)
-    turn.take_up(found.said)
-    return turn
+            return await _known(plan, access, run)
+        if run is not None and run.status is RunStatus.running:
+            break
+    raise _in_progress(plan)
+
+
+async def _known(plan: Plan, access: Access, run: RunOutput) -> RunOutput:
+    """A run that was completed before, as its caller was given it then; the state is that of today."""
+    parsed = None if plan.answer is None else parse_answer(plan.answer, run.content)
+    if not plan.with_state:
+        return msgspec.structs.replace(run, parsed=parsed)
+    state = await access.do(get_values, plan.session_id, "state", plan.user_id)
+    return msgspec.structs.replace(run, parsed=parsed, state_json=checks.encode(state).decode())
 
 
 async def _continued(plan: Plan, access: Access, token: int) -> tuple[Continued, Moment]:
@@ -216,7 +230,11 @@ def _in_progress(plan: Plan) -> RunInProgress:
 
 async def _cancel_unknown(plan: Plan, access: Access, token: int) -> None:
     """Settle a run whose begin was interrupted, if it was committed after all."""
-    run = await access.do(get_run, plan.run_id, plan.session_id)
+    try:
+        run = await access.do(get_run, plan.run_id, plan.session_id)
+    except RecollectError as error:
+        log.warning("whether run %s was begun could not be looked up: %s", plan.run_id, error)
+        return
     if run is None or run.run_seq is None or run.created_at is None:
         return
     opened = OpenRun(
@@ -228,6 +246,7 @@ async def _cancel_unknown(plan: Plan, access: Access, token: int) -> None:
         epoch=0,
         created_at=run.created_at,
         parent_run_id=plan.parent_run_id,
+        took=run.metrics,
     )
     await Turn(plan, access, opened, time.perf_counter()).cancel()
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from agent_kit import ScriptedModel, calls
 
@@ -72,7 +73,6 @@ async def test_only_what_has_no_result_is_called_again(bound: Any, results: tupl
     assert (session.header.run_count, session.header.completed_count, session.header.message_count) == (1, 1, 3)
 
 
-async def test_a_tool_that_must_not_be_repeated_is_not(bound: Any) -> None:
 @pytest.mark.parametrize("breaks", [0, 1])
 async def test_a_call_whose_id_an_earlier_step_used_too_gets_its_own_result(bound: Any, breaks: int) -> None:
     """As of a provider that counts anew in each step; and in one step two calls may have one id."""
@@ -107,6 +107,7 @@ async def test_results_that_another_runtime_stored_in_its_own_order_leave_room_f
     assert (eye.asked, said) == ([0], ["Look", "", "saw 1", "saw 0", "Done."])
 
 
+async def test_a_tool_that_must_not_be_repeated_is_not(bound: Any) -> None:
     eye = Eye()
     model = ScriptedModel("I do not know.")
     agent = bound(model, tools=[Tool(eye.look, repeatable=False)])
@@ -186,6 +187,18 @@ async def test_a_completed_run_is_given_as_it_is_stored(bound: Any) -> None:
     again = await agent.continue_run("r", session_id="s")
     assert again.messages == run.messages
     assert len(model.requests) == 1
+
+
+async def test_a_completed_run_comes_with_the_answer_as_an_object_and_the_state(bound: Any) -> None:
+    class Trip(msgspec.Struct):
+        city: str
+
+    agent = bound(ScriptedModel('{"city": "Rome"}'), output_schema=Trip, session_state={"n": 1})
+    first = await agent.run("Where?", session_id="s", run_id="r")
+    assert (first.content, first.session_state) == (Trip("Rome"), {"n": 1})
+    for again in (agent.run("Where?", session_id="s", run_id="r"), agent.continue_run("r", session_id="s")):
+        known = await again
+        assert (known, known.content, known.session_state) == (first, Trip("Rome"), {"n": 1})
 
 
 async def test_what_is_not_there_or_under_way_is_not_continued(bound: Any) -> None:

@@ -6,26 +6,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from agent_kit import ScriptedModel, calls
 from faults import KINDS, Fault, FaultyDb
 
 from recollect import (
-    DatabaseError,
     Agent,
-    Message,
+    DatabaseError,
     EchoModel,
+    Message,
     ModelError,
     OutcomeUnknown,
     RunContext,
     RunEvent,
     RunInProgress,
-    RunStatus,
     RunLost,
-)
+    RunStatus,
     SqliteDb,
-
+)
 from recollect.store.outcome import find_finished
+
 pytestmark = pytest.mark.anyio
 
 Bound = Callable[..., Any]
@@ -184,7 +185,6 @@ async def test_how_a_run_failed_is_stored_once_whatever_the_commit_said(
     assert (stored.status, stored.error) == (RunStatus.error, "too busy") == (caught.value.run.status, "too busy")
 
 
-@pytest.mark.parametrize("step", range(1, STEPS + 1))
 class TakenOver(FaultyDb):
     """While the end of a run is in doubt, and was not stored, another process takes the run up and ends it."""
 
@@ -219,6 +219,7 @@ async def test_the_end_that_somebody_else_gave_a_run_is_not_taken_for_its_own(
         assert (stored.status, stored.content) == (RunStatus.completed, "The same")
 
 
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
 @OUTCOMES
 @pytest.mark.parametrize("kind", ["failing", "lost"])
 async def test_where_the_database_stays_silent_no_run_is_said_to_be_completed(
@@ -247,7 +248,9 @@ async def test_where_the_database_stays_silent_no_run_is_said_to_be_completed(
         assert stored is None
     elif step == STEPS and after:
         run = await agent.run("Look", session_id="s", run_id="r")
-        assert (run.status, run, said(run)) == (RunStatus.completed, stored, WHOLE)
+        assert (run.status, said(run)) == (RunStatus.completed, WHOLE)
+        assert msgspec.structs.replace(run, state_json=None) == stored
+        assert run.session_state == {"seen": 2, "own": 1}
     else:
         assert stored is not None
         assert (stored.status, said(stored)) == (RunStatus.running, WHOLE[: step - 1 + after])

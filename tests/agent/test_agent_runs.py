@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,11 +24,13 @@ from recollect import (
     RunStatus,
     SessionIdMissing,
     SessionNotFound,
+    SqliteDb,
     StepLimit,
     UserRequired,
     doctor,
 )
 from recollect.port import Delta
+from recollect.store.sessions import get_run
 
 pytestmark = pytest.mark.anyio
 
@@ -259,6 +263,70 @@ async def test_a_run_that_failed_is_tried_again_as_the_next_attempt_of_the_same_
     assert await agent.run("Look", session_id="s", run_id="r") == run
 
 
+class Meddled(SqliteDb):
+    """A database in which somebody does something right before or after a run is looked up."""
+
+    before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
+
+    def transact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._meddle(operation, "before")
+        value = super().transact(operation, *args, **kwargs)
+        self._meddle(operation, "after")
+        return value
+
+    async def atransact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._meddle(operation, "before")
+        value = await super().atransact(operation, *args, **kwargs)
+        self._meddle(operation, "after")
+        return value
+
+    def _meddle(self, operation: Any, when: str) -> None:
+        meddle = getattr(self, when)
+        if operation is get_run and meddle is not None:
+            setattr(self, when, None)
+            meddle()
+
+
+@pytest.fixture
+def meddled(tmp_path: Path) -> Iterator[Meddled]:
+    with Meddled(tmp_path / "meddled.db", durability="normal") as db:
+        yield db
+
+
+async def fails(agent: Any) -> None:
+    with pytest.raises(ModelError):
+        await agent.run("Hi", session_id="s", run_id="r")
+
+
+async def test_a_run_that_failed_and_is_completed_by_somebody_faster_is_given_as_it_is(
+    bound: Any, meddled: Meddled
+) -> None:
+    agent = bound(ScriptedModel(ModelError("down"), "slower"), db=meddled)
+    await fails(agent)
+    meddled.after = lambda: Agent(EchoModel(reply="faster"), db=meddled).run("Hi", session_id="s", run_id="r")
+    run = await agent.run("Hi", session_id="s", run_id="r")
+    assert (run.status, run.content) == (RunStatus.completed, "faster")
+
+
+async def test_a_run_whose_session_is_deleted_when_it_is_tried_again_is_begun_anew(
+    bound: Any, meddled: Meddled
+) -> None:
+    agent = bound(ScriptedModel(ModelError("down"), "anew"), db=meddled)
+    await fails(agent)
+    meddled.before = lambda: meddled.delete_session("s")
+    run = await agent.run("Hi", session_id="s", run_id="r")
+    assert (run.status, run.content, run.attempt) == (RunStatus.completed, "anew", 1)
+
+
+async def test_a_run_that_ends_early_while_it_is_to_be_continued_is_continued(bound: Any, meddled: Meddled) -> None:
+    agent = bound(ScriptedModel("continued"), db=meddled)
+    held = meddled.begin_run("s", [Message("user", "Hi")], run_id="r")
+    meddled.before = lambda: meddled.finish_run(held, status=RunStatus.error, error="down")
+    run = await agent.continue_run("r", session_id="s")
+    assert (run.status, run.content) == (RunStatus.completed, "continued")
+
+
 async def test_nobody_tries_again_in_anothers_session(bound: Any) -> None:
     agent = bound(ScriptedModel(ModelError("down")))
     with pytest.raises(ModelError):
@@ -332,7 +400,7 @@ ENDLESS.append(ENDLESS)
 async def test_state_that_cannot_be_stored_does_not_harm_the_run(bound: Any, bad: Any) -> None:
     def spoil(session_state: dict[str, Any]) -> str:
         """Spoil the state."""
-        session_state["n"] = float("nan")
+        session_state["n"] = session_state["new"] = bad
         session_state["fine"] = 1
         return "spoilt"
 
