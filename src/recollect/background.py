@@ -41,7 +41,9 @@ class Background:
         let_go_at_fork(self)
 
     def _begin_process(self) -> None:
-        self._changed = threading.Condition()
+        # Taken by itself: an interrupt may come before a condition's `__exit__` has done anything.
+        self._mutex = threading.RLock()
+        self._changed = threading.Condition(self._mutex)
         self._waiting: dict[Key, Job] = {}
         self._running: set[Key] = set()
         self._threads = 0
@@ -51,7 +53,7 @@ class Background:
     def submit(self, owner: object, key: Hashable, job: Job) -> None:
         """Have a job done soon; it takes the place of one with the same key that has not begun."""
         place = (id(owner), key)
-        with self._changed:
+        with self._mutex:
             if place not in self._waiting and len(self._waiting) >= CAPACITY:
                 log.warning("%d pieces of work wait already; one more is left to the session's next run", CAPACITY)
                 return
@@ -62,14 +64,14 @@ class Background:
 
     def flush(self, owner: object = None, timeout: float | None = None) -> bool:
         """Wait until nothing of this owner, or of anybody, waits or is under way; False when time was up before."""
-        with self._changed:
+        with self._mutex:
             return self._changed.wait_for(lambda: not self._open(owner), timeout)
 
     def settle(self, owner: object, timeout: float) -> None:
         """As `flush`, for an owner that closes: what has not begun by then is dropped."""
         if self.flush(owner, timeout):
             return
-        with self._changed:
+        with self._mutex:
             dropped = [place for place in self._waiting if place[0] == id(owner)]
             for place in dropped:
                 del self._waiting[place]
@@ -78,14 +80,14 @@ class Background:
 
     def before_fork(self) -> None:
         """Hold others off, so that the child finds everything whole."""
-        self._changed.acquire()
+        self._mutex.acquire()
 
     def after_fork(self, *, child: bool) -> None:
         """Go on in the parent; a child begins with nothing to do, for its parent does it."""
         if child:
             self._begin_process()
         else:
-            self._changed.release()
+            self._mutex.release()
 
     def _open(self, owner: object) -> bool:
         return any(owner is None or place[0] == id(owner) for place in (*self._waiting, *self._running))
@@ -114,14 +116,14 @@ class Background:
             except BaseException:  # nobody waits for it: it is told, and the thread goes on
                 log.exception("work in the background failed")
             del job, taken
-            with self._changed:
+            with self._mutex:
                 self._running.discard(place)
                 self._changed.notify_all()
 
     def _take(self) -> tuple[Key, Job] | None:
         """The next job whose like is not under way; None when there was none for a while, and the thread ends."""
         until = time.monotonic() + IDLE
-        with self._changed:
+        with self._mutex:
             self._idle += 1
             try:
                 while True:

@@ -12,7 +12,6 @@ import queue
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -25,7 +24,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
@@ -379,94 +378,106 @@ Mutex = threading.Lock
 """Holds others off for a moment, in which nothing waits."""
 
 
-class FairLock:
-    """A lock that is handed on in the order in which it was asked for."""
+def is_main_thread() -> bool:
+    """Whether this is the thread in which interrupts come."""
+    return threading.current_thread() is threading.main_thread()
+
+
+class Place:
+    """A place in the queue for a `FairLock`, to be taken once; whoever comes next waits until it is no longer held.
+
+    ``held`` is a lock of C's, so that no interrupt comes between taking it and the block that lets go of it::
+
+        place = Place()
+        with place.held:
+            if lock.take(place, timeout):
+                ...
+    """
+
+    __slots__ = ("ahead", "held", "thread")
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._holder: int | None = None
-        self._queue: deque[tuple[threading.Lock, int]] = deque()
+        self.held = Mutex()
+        self.thread = threading.get_ident()
+        self.ahead: Place | None = None
+        """The place that comes before this one; None when it is this one's turn."""
+
+
+class FairLock:
+    """A lock that is handed on in the order in which it was asked for.
+
+    An interrupt (Ctrl-C), which may come after any call, leaves it to the next in the queue.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = Mutex()
+        self._last: Place | None = None
+        self._holder: Place | None = None
 
     def held_here(self) -> bool:
         """Whether this very thread holds the lock: asking again would wait forever."""
-        return self._holder == threading.get_ident()
+        holder = self._holder
+        return holder is not None and holder.thread == threading.get_ident() and holder.held.locked()
 
-    def acquire(self, timeout: float) -> bool:
-        """Wait for the lock, at most ``timeout`` seconds; False when that was not enough."""
-        me = threading.get_ident()
+    def take(self, place: Place, timeout: float) -> bool:
+        """Wait for the lock, at most ``timeout`` seconds, at a place that is held; False when that was not enough."""
         with self._mutex:
-            if self._holder is None:
-                self._holder = me
-                return True
-            turn = threading.Lock()
-            turn.acquire()
-            self._queue.append((turn, me))
-        try:
-            if turn.acquire(timeout=timeout):
-                return True
-        except BaseException:
-            if not self._give_up(turn, me):
-                self.release()
-            raise
-        return not self._give_up(turn, me)
-
-    def release(self) -> None:
-        with self._mutex:
-            if self._queue:
-                turn, self._holder = self._queue.popleft()
-                turn.release()
-            else:
-                self._holder = None
-
-    def _give_up(self, turn: threading.Lock, me: int) -> bool:
-        """Leave the queue; False when the lock was handed over in the meantime."""
-        with self._mutex:
-            try:
-                self._queue.remove((turn, me))
-            except ValueError:
+            place.ahead, self._last = self._last, place
+        until = time.monotonic() + timeout
+        while (ahead := place.ahead) is not None:
+            if ahead.held.locked() and not _is_let_go(ahead.held, until - time.monotonic()):
                 return False
-            return True
+            place.ahead = ahead.ahead  # None, unless that one left before it was its turn
+        self._holder = place
+        return True
+
+    def leave(self) -> None:
+        """What was to be done is done; the lock is handed on when the place is no longer held."""
+        self._holder = None
 
 
 class Gate:
-    """Many may be inside at once; whoever shuts it waits until all have left, and keeps others out."""
+    """Many may be inside at once, each with a lock that is held meanwhile; while ``shut`` is held, nobody goes in."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._changed = threading.Condition(self._mutex)
-        self._inside = 0
-        self._is_shut = False
+        self.shut = Mutex()
+        self._mutex = Mutex()
+        self._inside: list[threading.Lock] = []
 
-    def __enter__(self) -> None:
-        with self._mutex:
-            while self._is_shut:
-                self._changed.wait()
-            self._inside += 1
+    def enter(self, visit: threading.Lock) -> None:
+        """Go in, until the lock that is held is let go of."""
+        while True:
+            with self._mutex:
+                if not self.shut.locked():
+                    self._inside = [other for other in self._inside if other.locked()]
+                    self._inside.append(visit)
+                    return
+            _is_let_go(self.shut, threading.TIMEOUT_MAX)
 
-    def __exit__(self, *_: object) -> None:
-        with self._mutex:
-            self._inside -= 1
-            if self._is_shut:
-                self._changed.notify_all()
-
-    @contextmanager
-    def shut(self, timeout: float) -> Iterator[None]:
-        """Keep others out.
+    def empty(self, timeout: float) -> None:
+        """Wait until all have left; the gate is shut.
 
         Raises:
             DatabaseBusy: somebody was still inside after ``timeout`` seconds.
         """
-        with self._changed:
-            self._is_shut = True
-            left = self._changed.wait_for(lambda: self._inside == 0, timeout)
-        try:
-            if not left:
+        with self._mutex:
+            inside = list(self._inside)
+        until = time.monotonic() + timeout
+        for visit in inside:
+            if not _is_let_go(visit, until - time.monotonic()):
                 raise DatabaseBusy(f"a read went on for more than {timeout:g} s")
-            yield
-        finally:
-            with self._changed:
-                self._is_shut = False
-                self._changed.notify_all()
+
+
+def _is_let_go(lock: threading.Lock, seconds: float) -> bool:
+    """Wait until somebody lets go of a lock, without keeping it; False when that took longer."""
+    taken: list[bool] = []
+    try:
+        # One call, so that no interrupt comes between taking the lock and knowing it.
+        taken.extend(map(lock.acquire, (True,), (max(0.0, seconds),)))
+        return taken[0]
+    finally:
+        if True in taken:
+            lock.release()
 
 
 class Job:

@@ -30,7 +30,7 @@ from recollect.errors import (
     NotADatabase,
     OutcomeUnknown,
 )
-from recollect.faces import FairLock, Gate, Job, Worker, finished, let_go_at_fork
+from recollect.faces import FairLock, Gate, Job, Mutex, Place, Worker, finished, is_main_thread, let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Clock, Duplicate, Mode, Operation, P, Params, Row, Statement, drive, mode_of
 from recollect.store import Store
@@ -87,6 +87,29 @@ class SystemClock:
 
     def now(self) -> int:
         return time.time_ns() // 1000
+
+
+class _Alive:
+    """`owner.alive` as a function of SQLite's. SQLite loses what is raised in it, so an interrupt is kept here."""
+
+    __slots__ = ("_interrupt",)
+
+    def __init__(self) -> None:
+        self._interrupt: BaseException | None = None
+
+    def __call__(self, holder: str, until: int, now: int) -> bool:
+        try:
+            return owner.alive(holder, until, now)
+        except BaseException as error:
+            self._interrupt = None if isinstance(error, Exception) else error
+            raise
+
+    def interrupt(self, error: sqlite3.Error) -> BaseException | None:
+        """What came in the main thread while the function ran, of which SQLite says that it failed."""
+        if not is_main_thread() or "user-defined function" not in str(error):
+            return None
+        interrupt, self._interrupt = self._interrupt, None
+        return interrupt or KeyboardInterrupt()  # one that came before the function's first line
 
 
 class SqliteTx:
@@ -157,6 +180,7 @@ class SqliteDb(Store):
         self.durability = durability
         self.timeout = timeout
         self._clock: Clock = clock or SystemClock()
+        self._alive = _Alive()
         self._writer: sqlite3.Connection | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._begin_process()
@@ -201,7 +225,9 @@ class SqliteDb(Store):
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
-        with self._locked(self._deadline()), self._gate.shut(self.timeout):
+        place = Place()
+        with place.held, self._locked(place, self._deadline()), self._gate.shut:
+            self._gate.empty(self.timeout)
             self._let_go(memory=True)
 
     async def aclose(self) -> None:
@@ -217,9 +243,12 @@ class SqliteDb(Store):
         locks: it would write without them. https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_file_across_a_fork_
         """
         self._shut = ExitStack()
+        place = Place()
         try:
-            self._shut.enter_context(self._locked(self._deadline()))
-            self._shut.enter_context(self._gate.shut(self.timeout))
+            self._shut.enter_context(place.held)
+            self._shut.enter_context(self._locked(place, self._deadline()))
+            self._shut.enter_context(self._gate.shut)
+            self._gate.empty(self.timeout)
         except DatabaseBusy as error:
             log.warning("the process forks while it works on %s: %s", self.address, error)
         else:
@@ -255,6 +284,7 @@ class SqliteDb(Store):
         """One operation, with its begin and its commit."""
         tx = SqliteTx(connection, self._clock)
         try:
+            _roll_back(connection)  # an interrupt may have come before the last transaction was undone
             if mode is Mode.look:
                 return drive(work(tx))
             self._begin(connection, mode, deadline)
@@ -262,6 +292,9 @@ class SqliteDb(Store):
             self._commit(connection, mode)
         except sqlite3.Error as error:
             self._undo(connection, error)
+            interrupt = self._alive.interrupt(error)
+            if interrupt is not None:
+                raise interrupt from None
             self._refuse(error)
         except BaseException as error:
             self._undo(connection, error)
@@ -325,9 +358,9 @@ class SqliteDb(Store):
 
     def _write_batch(self, batch: Sequence[Job]) -> None:
         """Run the jobs of event loops: together in one transaction, or each alone when that one is undone."""
-        deadline = self._deadline()
+        deadline, place = self._deadline(), Place()
         try:
-            with self._locked(deadline):
+            with place.held, self._locked(place, deadline):
                 if len(batch) == 1 or not self._write_together(batch, deadline):
                     for job in batch:
                         self._write_alone(job, deadline)
@@ -372,18 +405,20 @@ class SqliteDb(Store):
         connection.execute("release one")
 
     def _write(self, work: Callable[..., Any], mode: Mode) -> Any:
-        deadline = self._deadline()
-        self._take_lock(deadline)
-        try:
-            return self._run(self._writer or self._open_writer(), work, mode, deadline)
-        finally:
-            self._lock.release()
+        deadline, place = self._deadline(), Place()
+        with place.held:
+            self._take_lock(place, deadline)
+            try:
+                return self._run(self._writer or self._open_writer(), work, mode, deadline)
+            finally:
+                self._lock.leave()
 
     def _read(self, work: Callable[..., Any], mode: Mode) -> Any:
         if self._writer is None:
-            with self._writing(self._deadline()):
-                pass  # the schema is there from here on
-        with self._gate:
+            self._prepare()
+        visit = Mutex()
+        with visit:
+            self._gate.enter(visit)
             try:
                 connection = self._readers.pop()
             except IndexError:
@@ -391,8 +426,8 @@ class SqliteDb(Store):
             works = True
             try:
                 return self._run(connection, work, mode)
-            except DatabaseError:
-                works = False
+            except BaseException as error:
+                works = isinstance(error, Exception) and not isinstance(error, DatabaseError)
                 raise
             finally:
                 if works and len(self._readers) < READERS:
@@ -407,26 +442,28 @@ class SqliteDb(Store):
             self._executor = ThreadPoolExecutor(READERS, "recollect-reader")
         return self._executor
 
-    def _take_lock(self, deadline: float) -> None:
+    def _prepare(self) -> None:
+        """See to it that the schema is there."""
+        place = Place()
+        with place.held, self._locked(place, self._deadline()):
+            if self._writer is None:
+                self._open_writer()
+
+    def _take_lock(self, place: Place, deadline: float) -> None:
         if self._lock.held_here():
             msg = f"{self.address} is in use by this very thread; an operation was begun inside another one"
             raise DatabaseBusy(msg)
-        if not self._lock.acquire(max(0.0, deadline - time.monotonic())):
+        if not self._lock.take(place, deadline - time.monotonic()):
             msg = f"{self.address} stayed in use by other threads for {self.timeout:g} s"
             raise DatabaseBusy(msg)
 
     @contextmanager
-    def _locked(self, deadline: float) -> Iterator[None]:
-        self._take_lock(deadline)
+    def _locked(self, place: Place, deadline: float) -> Iterator[None]:
+        self._take_lock(place, deadline)
         try:
             yield
         finally:
-            self._lock.release()
-
-    @contextmanager
-    def _writing(self, deadline: float) -> Iterator[sqlite3.Connection]:
-        with self._locked(deadline):
-            yield self._writer or self._open_writer()
+            self._lock.leave()
 
     def _open_writer(self) -> sqlite3.Connection:
         connection = self._connect()
@@ -466,7 +503,7 @@ class SqliteDb(Store):
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        connection.create_function("recollect_alive", 3, owner.alive)
+        connection.create_function("recollect_alive", 3, self._alive)
         if self.db_file is not None:
             self._use_wal(connection)
         connection.execute(f"pragma synchronous = {self.durability}")
