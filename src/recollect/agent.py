@@ -10,7 +10,7 @@ import re
 import sys
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from functools import partial
 from typing import Any, Literal, NoReturn, Self, TextIO, TypedDict, Unpack, overload
 
 import msgspec
@@ -419,10 +419,14 @@ class Agent(Runtime):
                 screen.show(event)
         screen.end()
 
-    async def _events(
+    def _events(self, input: Input, world: World, **options: Any) -> Events:
+        access = Access(self.store, world)
+        return run_events(partial(self._asked, input, access, **options), access)
+
+    async def _asked(
         self,
         input: Input,
-        world: World,
+        access: Access,
         *,
         stream: bool,
         user_id: str | None = None,
@@ -432,8 +436,7 @@ class Agent(Runtime):
         images: Sequence[Image] = (),
         files: Sequence[File] = (),
         metadata: Mapping[str, Any] | None = None,
-    ) -> Events:
-        access = Access(self.store, world)
+    ) -> Plan:
         user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
         run = new_id() if run_id is None else checks.identifier("run_id", run_id)
         session = self._session_of(session_id, user, run_id)
@@ -441,7 +444,7 @@ class Agent(Runtime):
         if metadata is not None:
             checks.json_object("metadata", metadata)
             attached.update(metadata)
-        plan = self._plan(
+        return self._plan(
             access,
             session_id=session,
             run_id=run,
@@ -457,17 +460,17 @@ class Agent(Runtime):
             metadata=attached,
             stream=stream,
         )
-        async with aclosing(run_events(plan, access)) as events:
-            async for event in events:
-                yield event
 
-    async def _continued(
-        self, run_id: str, world: World, *, stream: bool, session_id: str | None, user_id: str | None
-    ) -> Events:
+    def _continued(self, run_id: str, world: World, **options: Any) -> Events:
         access = Access(self.store, world)
+        return run_events(partial(self._taken_up, run_id, access, **options), access)
+
+    async def _taken_up(
+        self, run_id: str, access: Access, *, stream: bool, session_id: str | None, user_id: str | None
+    ) -> Plan:
         user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
         run = checks.identifier("run_id", run_id)
-        plan = self._plan(
+        return self._plan(
             access,
             session_id=self._session_of(session_id, user, run),
             run_id=run,
@@ -479,9 +482,6 @@ class Agent(Runtime):
             continues=True,
             stream=stream,
         )
-        async with aclosing(run_events(plan, access)) as events:
-            async for event in events:
-                yield event
 
     def _plan(self, access: Access, *, session_id: str, **particular: Any) -> Plan:
         """A plan with what is the same for all runs of this agent."""

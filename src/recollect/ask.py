@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from recollect.errors import ModelError, RecollectError
 from recollect.port import Delta, Model, ModelRequest, Reply, World
+
+log = logging.getLogger("recollect")
 
 
 async def answers(model: Model, request: ModelRequest, world: World) -> AsyncGenerator[Delta | Reply, None]:
@@ -25,9 +28,17 @@ async def answers(model: Model, request: ModelRequest, world: World) -> AsyncGen
         msg = f"model {model.id!r} failed: {type(error).__name__}: {error}"
         raise ModelError(msg) from error
     finally:
-        closing = getattr(pieces, "aclose", None)
+        await _close(pieces)
+
+
+async def _close(pieces: object) -> None:
+    """Let the model go. What goes wrong in that changes nothing any more: it has answered, failed or been left."""
+    closing = getattr(pieces, "aclose", None)
+    try:
         if closing is not None:
             await closing()
+    except Exception as error:  # noqa: BLE001 - an adapter may fail in any way
+        log.debug("a model's answer could not be closed: %r", error)
 
 
 async def whole_answer(model: Model, request: ModelRequest, world: World) -> Reply:

@@ -281,9 +281,12 @@ class Loops:
                 async for item in items:
                     yield item
         finally:
-            for task in tasks:
+            # An event loop that ends closes every generator at once; nothing is waited for that has ended already.
+            going_on = [task for task in tasks if not task.done()]
+            for task in going_on:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if going_on:
+                await asyncio.gather(*going_on, return_exceptions=True)
 
 
 class _Ear:

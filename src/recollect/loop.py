@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -41,8 +41,11 @@ TRIES: Final = 4
 """How often a run is begun whose id was taken, and then was free again, before it counts as under way."""
 
 
-async def run_events(plan: Plan, access: Access) -> Events:
-    """Run it, telling what happens; the last event carries the stored run.
+async def run_events(planned: Callable[[], Awaitable[Plan]], access: Access) -> Events:
+    """Run what is planned, telling what happens; the last event carries the stored run.
+
+    An event loop that ends closes all generators at once. So that none finds another already closing, this is the
+    outermost one, and the only one that waits for something then.
 
     Raises:
         ModelError: the model failed; the run is stored with status ``error``.
@@ -50,6 +53,7 @@ async def run_events(plan: Plan, access: Access) -> Events:
         RunInProgress: a run with this id is under way.
         RecollectError: the run could not begin, or not be stored.
     """
+    plan = await planned()
     _check_tools(plan, access)
     token, turn = new_token(), None
     try:

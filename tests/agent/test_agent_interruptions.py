@@ -170,6 +170,49 @@ def end(process: subprocess.Popen[str], how: signal.Signals) -> int:
     return code
 
 
+@pytest.mark.parametrize("events", range(1, 10))
+def test_a_stream_held_when_its_event_loop_ends_is_settled_without_a_complaint(
+    caplog: pytest.LogCaptureFixture, events: int
+) -> None:
+    async def wait(seconds: float) -> str:
+        """Wait."""
+        await asyncio.sleep(seconds)
+        return "waited"
+
+    async def listen(agent: Agent) -> Any:
+        stream = agent.arun("Go on", session_id="s", run_id="r", stream_events=True)
+        for _ in range(events):
+            await anext(stream)
+        return stream
+
+    model = ScriptedModel(
+        [Delta("I"), calls(("wait", '{"seconds": 0}'), ("wait", '{"seconds": 0.02}'), ("wait", '{"seconds": 0.04}'))],
+        [Delta("I "), "I was"],
+    )
+    with SqliteDb() as db:
+        held = asyncio.run(listen(Agent(model, db=db, tools=[wait])))
+        run = db.get_run("r", "s")
+        assert run is not None
+        assert run.status is RunStatus.cancelled
+        assert held.run is None
+    assert caplog.messages == []
+
+
+def test_a_model_that_fails_when_it_is_left_does_not_keep_the_run_open() -> None:
+    class Clinging(ScriptedModel):
+        async def ask(self, request: Any, world: Any) -> Any:
+            try:
+                yield Delta("I was ")
+                yield Delta("about to say")
+            finally:
+                raise OSError
+
+    with SqliteDb() as db:
+        with Agent(Clinging(), db=db).run("Go on", session_id="s", stream=True) as stream:
+            next(stream)
+        assert (last(db).status, last(db).content) == (RunStatus.cancelled, "I was ")
+
+
 def test_ctrl_c_stores_what_was_said(tmp_path: Path) -> None:
     process = start(tmp_path / "a.db", [], stream=True)
     wait_for(process, "said")
