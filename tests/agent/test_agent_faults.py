@@ -25,6 +25,7 @@ from recollect import (
     RunStatus,
     SqliteDb,
 )
+from recollect.heartbeat import HEARTBEAT
 from recollect.store.outcome import find_finished
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +38,12 @@ OUTCOMES = pytest.mark.parametrize("outcome", ["stored", "not stored"])
 def doubt(commit: int, outcome: str) -> Fault:
     """An I/O error at a commit, which took effect or did not."""
     return Fault(KINDS["failing"], commit=commit, after=outcome == "stored")
+
+
+@pytest.fixture(autouse=True)
+def no_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are commits, too, come when they like, and would be counted among those of a run."""
+    monkeypatch.setattr(HEARTBEAT, "watch", lambda *_: None)
 
 
 @pytest.fixture
