@@ -6,12 +6,14 @@ import asyncio
 import gc
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -489,6 +491,60 @@ def test_a_turn_after_a_turn_does_not_read_the_past_again(db: SqliteDb, cache: S
     assert cache.stats().bytes > 0
     cached.delete_session("s")
     assert cache.stats().sessions == 0
+
+
+def test_a_step_that_stores_nothing_does_not_hide_what_others_wrote(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    turn(cached, text="1", history=LIMITS[0])
+    run = cached.begin_run("s", [Message("user", "2")], history=LIMITS[0])
+    turn(db, "other", text="From elsewhere")
+    brought = read(db, "other").to_dict() | {"session_id": "s"}
+    db.upsert_session(AgentSession.from_dict(brought))
+    cached.append_messages(run)
+    cached.finish_run(run, [Message("assistant", "A2")])
+    run = cached.begin_run("s", [Message("user", "3")], history=LIMITS[0])
+    assert run.history == db.transact(refresh_run, run, history=LIMITS[0]).history
+    assert "From elsewhere" in [message.text for message in run.history.messages]
+
+
+def test_a_step_that_stores_nothing_keeps_the_past_known(db: SqliteDb, cache: SessionCache) -> None:
+    cached = cache.over(db)
+    run = cached.begin_run("s", [Message("user", "1")], history=LIMITS[0])
+    cached.append_messages(run)
+    cached.append_messages(run, state={"k": "1"})
+    cached.append_messages(run, [Message("assistant", "A")])
+    cached.finish_run(run)
+    window = cache.find_window((cache.number(db), "s"), LIMITS[0])
+    assert window is not None
+    assert window.at == (run.epoch, read(db).version)
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_a_database_brought_back_to_an_earlier_day_is_read_anew(
+    db: SqliteDb, cache: SessionCache, tmp_path: Path, *, looked_at: bool
+) -> None:
+    cached = cache.over(db)
+    turn(cached, text="Kept", history=LIMITS[0])
+    with (
+        closing(sqlite3.connect(tmp_path / "s.db")) as file,
+        closing(sqlite3.connect(tmp_path / "backup.db")) as backup,
+    ):
+        file.backup(backup)
+        for number in range(3):
+            turn(cached, text=f"Lost {number}", history=LIMITS[0])
+        read(cached)
+        backup.backup(file)
+    if looked_at:
+        assert same(cached, db)
+        assert cache.stats().reloads == 1
+        assert same(cached, db)
+    for number in range(4):
+        if number:
+            turn(db, text=f"New {number}")
+        run = cached.begin_run("s", [Message("user", "Hi")], history=LIMITS[0])
+        assert run.history == db.transact(refresh_run, run, history=LIMITS[0]).history
+        cached.finish_run(run, status=RunStatus.error)
+        assert same(cached, db)
 
 
 ANOTHER_PROCESS = """

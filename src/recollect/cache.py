@@ -24,7 +24,7 @@ from recollect.port import Access, Operation, P, T, drive
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
 from recollect.store import OpenRun, Store, begin, changes, rows, sessions, turns
-from recollect.store.copies import Copy, copy_session, get_version
+from recollect.store.copies import Copy, copy_session, follows, get_version
 from recollect.store.turns import Commit
 from recollect.store.window import Growing, Window
 
@@ -265,6 +265,8 @@ class Copies:
         run = await access.do(begin.begin_run, session_id, input, history=history, known=known, **rest)
         if history is None:
             return run
+        if known is not None and run.epoch == known[0] and run.version <= known[1]:
+            self._cache.forget(self._key(session_id))  # the database was brought back to an earlier day
         if run.past is not None:
             window = Window.of(run.past, (run.epoch, run.version), history) if run.is_apart else None
         if window is None:
@@ -273,12 +275,18 @@ class Copies:
         return msgspec.structs.replace(run, history=seen, past=None, growing=Growing(run, window, input))
 
     async def append_messages(
-        self, access: Access, run: OpenRun, messages: Sequence[Message] = (), *, at: int | None = None, **rest: Any
+        self,
+        access: Access,
+        run: OpenRun,
+        messages: Sequence[Message] = (),
+        *,
+        at: int | None = None,
+        state: Mapping[str, str | None] | None = None,
     ) -> Commit:
         """Store a step of a run."""
-        commit = await access.do(turns.append_messages, run, messages, at=at, **rest)
+        commit = await access.do(turns.append_messages, run, messages, at=at, state=state)
         if isinstance(run.growing, Growing):
-            run.growing.append(messages, at, commit)
+            run.growing.append(messages, at, commit, raised=bool(messages or state))
         return commit
 
     async def finish_run(
@@ -294,7 +302,7 @@ class Copies:
         """Store the end of a run; it becomes part of what the next one is shown."""
         commit = await access.do(turns.finish_run, run, messages, at=at, status=status, **rest)
         if isinstance(run.growing, Growing):
-            run.growing.append(messages, at, commit)
+            run.growing.append(messages, at, commit, raised=True)
             window = run.growing.finish(run, status)
             if window is not None:
                 self._cache.keep_window(self._key(run.session_id), window)
@@ -348,7 +356,10 @@ class Copies:
         cache, session_id = self._cache, known.header.session_id
         copy = None if at is None else await access.do(copy_session, session_id, user_id, known)
         if copy is not None:
-            cache.count("catch_ups" if copy.at[0] == known.at[0] else "reloads")
+            grew = follows(copy.header, known)
+            cache.count("catch_ups" if grew else "reloads")
+            if not grew:  # what else is held of it is as old
+                cache.forget(self._key(session_id))
             self._keep(copy)
         elif user_id in (None, known.header.user_id):  # gone, and not merely another user's
             cache.forget(self._key(session_id))

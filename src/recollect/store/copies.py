@@ -108,10 +108,15 @@ async def copy_session(tx: Tx, session_id: str, user_id: str | None = None, know
     header, *found = await tx.execute(*_since(p | {"since": known.header.version}))
     if not header:
         return None
-    if rows.header(header[0]).epoch != known.header.epoch:
+    if not follows(rows.header(header[0]), known):
         header, *found = await tx.execute(*_all(p))
         return _whole(header[0], found)
     return _brought_up(known, header[0], found)
+
+
+def follows(header: SessionHeader, known: Copy) -> bool:
+    """Whether a session only grew since a copy of it: not where the database was brought back to an earlier day."""
+    return header.epoch == known.header.epoch and header.version >= known.header.version
 
 
 def _all(p: Params) -> list[Statement]:

@@ -85,12 +85,12 @@ class Growing:
         self._at: tuple[int, int] | None = (run.epoch, run.version) if run.is_apart else None
         self._said = dict(enumerate(asked))
 
-    def append(self, messages: Sequence[Message], at: int | None, commit: Commit) -> None:
-        """A step was stored; where anybody else wrote since the last one, nothing is kept."""
+    def append(self, messages: Sequence[Message], at: int | None, commit: Commit, *, raised: bool) -> None:
+        """A step was stored, and ``raised`` the version or not; where anybody else wrote since, nothing is kept."""
         if self._at is None:
             return
         epoch, version = self._at
-        self._at = (epoch, commit.version) if commit.version - version <= 1 else None
+        self._at = (epoch, commit.version) if commit.version == version + raised else None
         self._said.update(enumerate(messages, max(self._said, default=-1) + 1 if at is None else at))
 
     def finish(self, run: OpenRun, status: str) -> Window | None:
