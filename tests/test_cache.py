@@ -278,7 +278,9 @@ def test_sessions_are_counted_where_that_is_asked_for(db: SqliteDb, limit: int) 
     cached = cache.over(db)
     for name in "abcde":
         turn(db, name)
+        turn(cached, name, history=HistoryLimits())
         assert same(cached, db, name)
+        assert cache.stats().sessions <= limit
     assert cache.stats().sessions == limit
 
 
@@ -288,23 +290,101 @@ def test_limits_are_checked(wrong: dict[str, Any]) -> None:
         SessionCache(**wrong)
 
 
-def test_the_bytes_told_are_about_those_that_are_held(db: SqliteDb) -> None:
-    for number in range(300):
-        run = db.begin_run("s", [Message("user", f"{number} " * 20)], prompt=Message("system", "Be brief."))
-        db.finish_run(run, [Message("assistant", "é" * 300)])
-    cache = SessionCache()
+def said(db: Store, asked: Message, *answers: Message, runs: int = 1, **begin: Any) -> None:
+    for _ in range(runs):
+        run = db.begin_run("s", [asked], history=LIMITS[0], **begin)
+        db.finish_run(run, answers or [Message("assistant", "Yes")])
+
+
+def failed(db: Store) -> None:
+    for _ in range(100):
+        db.finish_run(db.begin_run("s", [Message("user", "Hi")]), status=RunStatus.error, error="x" * 3000)
+
+
+def called(db: Store) -> None:
+    calls = [{**CALL, "id": f"c{number}"} for number in range(200)]
+    results = [Message("tool", "seen", tool_call_id=call["id"]) for call in calls]
+    said(db, Message("user", "Hi"), Message("assistant", None, tool_calls=calls), *results, runs=5)
+
+
+HELD: dict[str, Callable[[Store], object]] = {
+    "short texts": lambda db: said(db, Message("user", "Hi"), runs=200),
+    "texts": lambda db: said(db, Message("user", "Why? " * 40), Message("assistant", "So. " * 200), runs=100),
+    "accents": lambda db: said(db, Message("user", "é" * 300), Message("assistant", "é" * 300), runs=100),
+    "Chinese": lambda db: said(db, Message("user", "为什么" * 50), Message("assistant", "好" * 500), runs=50),
+    "one symbol": lambda db: said(db, Message("user", "Why? " * 200 + "😀"), runs=100),
+    "system messages": lambda db: said(db, Message("user", "Hi"), runs=50, prompt=Message("system", "B" * 3000)),
+    "metadata": lambda db: said(db, Message("user", "Hi"), runs=20, metadata={"doc": "y" * 20_000}),
+    "errors": failed,
+    "keys": lambda db: said(db, Message("user", "Hi"), state={f"key {n} " + "k" * 100: [n] * 9 for n in range(1500)}),
+    "content parts": lambda db: said(db, Message("user", [{"type": "text", "text": f"{n}"} for n in range(1000)])),
+    "nested": lambda db: said(db, Message("user", [{"type": "x", "at": [[1.5, {"a": "b c"}] for _ in range(300)]}])),
+    "tool calls": called,
+    "what a provider wants": lambda db: said(
+        db, Message("user", "Hi"), Message("assistant", "Yes", provider_data={"e": "z" * 3000}), runs=50
+    ),
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_the_bytes_told_are_about_those_that_are_held(held: str) -> None:
+    with SqliteDb() as db:
+        HELD[held](db)
+        cache = SessionCache()
+        cached = cache.over(db)
+        look_at_all(read(db).runs)  # whatever is made once
+        gc.collect()
+        tracemalloc.start()
+        try:
+            look_at_all(read(cached).runs)
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            cache.clear()
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+            size = _size_of(db, "s")
+        finally:
+            tracemalloc.stop()
+    assert before - after <= size <= 1.3 * (before - after)
+
+
+def look_at_all(runs: Any) -> None:
+    for run in runs:
+        for message in run.messages:
+            assert isinstance(message.content, str | list | None)
+            assert isinstance(message.tool_calls, tuple)
+
+
+def test_what_holds_no_run_takes_room_too(db: SqliteDb) -> None:
+    cache = SessionCache(max_bytes=200_000)
     cached = cache.over(db)
-    read(db)  # whatever is made once
-    gc.collect()
     tracemalloc.start()
     try:
-        for run in read(cached).runs:
-            assert run.content
+        for number in range(500):
+            run = cached.begin_run(f"session {number}", [Message("user", "Hi")], history=HistoryLimits(runs=3))
+            cached.finish_run(run, status=RunStatus.error)
+        del run
         gc.collect()
-        held, _ = tracemalloc.get_traced_memory()
+        before, _ = tracemalloc.get_traced_memory()
+        cache.clear()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held <= cache.stats().bytes <= 2 * held
+    assert cache.stats().evictions > 100
+    assert before - after <= 1.1 * cache.max_bytes
+
+
+def test_a_session_too_large_to_be_kept_leaves_what_the_next_turn_is_shown(db: SqliteDb) -> None:
+    cache = SessionCache(max_bytes=50_000)
+    cached = cache.over(db)
+    turn(db, text="x" * 100_000)
+    for _ in range(3):
+        turn(cached, history=HistoryLimits(runs=2))
+    assert cache.find_window((cache.number(db), "s"), HistoryLimits(runs=2)) is not None
+    assert same(cached, db)
+    assert cache.find_window((cache.number(db), "s"), HistoryLimits(runs=2)) is not None
+    assert cache.find((cache.number(db), "s")) is None
 
 
 def test_a_cache_is_shared_by_agents_threads_and_loops(db: SqliteDb, cache: SessionCache) -> None:

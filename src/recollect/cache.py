@@ -23,7 +23,7 @@ from recollect.message import Message
 from recollect.port import Access, Operation, P, T, drive
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
-from recollect.store import OpenRun, Store, begin, changes, rows, sessions, turns
+from recollect.store import OpenRun, Store, begin, changes, rows, sessions, sizes, turns
 from recollect.store.copies import Copy, copy_session, follows, get_version
 from recollect.store.turns import Commit
 from recollect.store.window import Growing, Window
@@ -63,7 +63,8 @@ class _Entry:
         self.copy = copy
         self.windows = windows
         """What the next turn is shown of the past, by the limits of who asks."""
-        self.bytes = (0 if copy is None else copy.bytes) + sum(window.bytes for window in windows.values())
+        held = (0 if copy is None else copy.bytes) + sum(window.bytes for window in windows.values())
+        self.bytes = sizes.ENTRY + held
 
 
 def _is_newer(at: tuple[int, int], known: tuple[int, int]) -> bool:
@@ -74,8 +75,9 @@ def _is_newer(at: tuple[int, int], known: tuple[int, int]) -> bool:
 class SessionCache:
     """Copies of sessions, for any number of agents, databases, threads and event loops.
 
-    ``max_bytes`` bounds the memory (64 MiB unless given), ``max_sessions`` the number of copies; what was not read for
-    longest goes first. Pass it to agents as ``cache_session=``, or wrap a store with `over`.
+    ``max_bytes`` bounds the memory (64 MiB unless given), ``max_sessions`` the number of sessions of which anything is
+    kept, be it a copy or what the next turn is shown; what was not used for longest goes first. Pass it to agents as
+    ``cache_session=``, or wrap a store with `over`.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES, max_sessions: int | None = None) -> None:
@@ -173,6 +175,8 @@ class SessionCache:
 
     def _put(self, key: Key, entry: _Entry) -> None:
         self._drop(key)
+        if entry.bytes > self.max_bytes and entry.windows:
+            entry = _Entry(None, entry.windows)
         if entry.bytes > self.max_bytes or self.max_sessions == 0:
             return
         self._entries[key] = entry

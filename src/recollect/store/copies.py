@@ -7,7 +7,6 @@ version, when its lease runs out; such runs are read anew each time.
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -16,7 +15,7 @@ from recollect.message import Message
 from recollect.port import Params, Row, Statement, Tx, at_once, looks, reads
 from recollect.run import RunOutput
 from recollect.session import Runs, SessionHeader, Snapshot
-from recollect.store import rows
+from recollect.store import rows, sizes
 from recollect.store.newest import among
 from recollect.store.rows import MINE, RUN
 from recollect.store.sessions import HEADER_OF_MINE, IS_MINE, VALUES_OF_MINE, of_session
@@ -35,7 +34,13 @@ class Kept:
         self.run_id: str = row[1]
         self.is_top: bool = row[2] is None
         """Whether it is a run of the session itself, not of a team's member."""
-        self.bytes = _RUN_BYTES + sum(_MESSAGE_BYTES + sys.getsizeof(said[-1]) for said in spoken)
+        prompt = bodies.get(row[_PROMPT])
+        self.bytes = (
+            sizes.RUN
+            + sizes.of_row(row)
+            + sum(sizes.of_message(said[-1]) for said in spoken)
+            + (0 if prompt is None else sizes.of_another(prompt.to_json()))
+        )
         self._rows: tuple[Row, Sequence[Row], Bodies] | None = (row, spoken, bodies)
         self._run: RunOutput | None = None
 
@@ -76,10 +81,11 @@ class Copy:
         self.snapshot = Snapshot(header, values, runs)
         self.run_bytes = run_bytes
         self.bytes = (
-            _COPY_BYTES
+            sizes.COPY
             + run_bytes
-            + sum(_MESSAGE_BYTES + sys.getsizeof(body.to_json()) for body in bodies.values())
-            + sum(sys.getsizeof(text) for texts in values.values() for text in texts.values())
+            + sizes.of_row((session_id, header.user_id, header.name, header.preview))
+            + sum(sizes.of_message(body.to_json()) for body in bodies.values())
+            + sizes.of_values(values)
         )
         """About what it takes in memory, once all of it was looked at."""
 
@@ -162,10 +168,8 @@ def _run_seq(kept: Kept) -> int:
     return kept.run_seq
 
 
-# Measured with everything decoded, CPython 3.11: a message is an object and its text, a run a struct with its strings.
-_MESSAGE_BYTES: Final = 500
-_RUN_BYTES: Final = 1800
-_COPY_BYTES: Final = 2000
+_PROMPT: Final = 9
+"""Where a row selected as `RUN` has the digest of its system message."""
 
 _VERSION = f"select s.epoch, s.version from recollect_sessions s where s.session_id = :session_id and {MINE}"
 

@@ -6,14 +6,13 @@ that keeps it must have been the only one from its begin to its end, and each of
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Final
 
 from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
 from recollect.message import Message
+from recollect.store import sizes
 from recollect.store.past import Past, has_tools
 from recollect.store.turns import Commit, OpenRun
 
@@ -27,10 +26,7 @@ class _PastRun:
         self.messages = Message.stored_all(roles, bodies)
         self.chars = sum(message.chars for message in self.messages)
         self.tools = has_tools(roles, bodies)
-        self.bytes = _BYTES + sum(_BYTES + sys.getsizeof(body) for body in bodies)
-
-
-_BYTES: Final = 200
+        self.bytes = sum(sizes.of_message(body) for body in bodies)
 
 
 class Window:
@@ -41,7 +37,7 @@ class Window:
     def __init__(self, at: tuple[int, int], limits: HistoryLimits, runs: Sequence[_PastRun], *, older: bool) -> None:
         self.at = at
         self.limits = limits
-        self.bytes = sum(run.bytes for run in runs)
+        self.bytes = sizes.WINDOW + sum(sizes.RUN // 2 + run.bytes for run in runs)
         self._runs = runs
         self._older = older
         self._history: History | None = None
