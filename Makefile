@@ -66,8 +66,8 @@ wheel: | $(PY) ## build the wheel, install it with [all] into an empty environme
 bench: | $(PY) ## measure, and print the ratios of bench/README.md
 	$(PY) -m bench
 
-torture: | $(PY) ## many processes on one file, killed and stopped at random: make torture SECONDS=60 SEED=7
-	$(PY) tests/torture/torture.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+torture: | $(PY) ## many processes on one database, killed and stopped at random: make torture SECONDS=60 DB=postgres
+	$(PY) tests/torture/torture.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(DB),--db $(DB))
 
 format: | $(PY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
