@@ -24,7 +24,7 @@ from store_kit import (
     user,
 )
 
-from recollect.errors import RunConflict, RunLost, SessionNotFound
+from recollect.errors import RunConflict, RunLost, SessionBusy, SessionNotFound
 from recollect.history import HISTORY_STATUSES, UNKNOWN_OUTCOME, History, HistoryLimits, repair
 from recollect.message import Message
 from recollect.run import RunMetrics, RunOutput, RunStatus
@@ -480,3 +480,20 @@ async def test_a_store_gives_ids_that_sort_by_the_time_of_their_making(db: Face)
     runs = [(await turn(db, sessions[0])).run_id for _ in range(3)]
     assert sessions == sorted(sessions)
     assert runs == sorted(runs)
+
+
+async def test_a_run_that_is_refused_beside_another_leaves_nothing_although_a_lost_one_is_there(db: Face) -> None:
+    await db.begin_run("s", [user("Lost")])
+    held = await db.begin_run("s", [user("Under way")])
+    db.clock.forward(20)
+    await db.append_messages(held, [answer()])
+    db.clock.forward(15)
+    before = dump(db)
+    with pytest.raises(SessionBusy):
+        await db.begin_run("s", [user("Alone")], alone=True)
+    assert dump(db) == before
+    await db.finish_run(held, [answer()])
+    alone = await db.begin_run("s", [user("Alone")], alone=True)
+    await db.finish_run(alone, [answer()])
+    session = await db.get_session("s")
+    assert [run.status for run in session.runs] == ["interrupted", "completed", "completed"]

@@ -88,11 +88,11 @@ async def begin_run(
         raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
         raise UserRequired(session_id) if user_id is None else no_session(session_id)
-    if not all(alive for _, alive in others):
-        await tx.execute((LOCK, p), *((sql, p) for sql in _SETTLE))
     answers = answers[len(batch) - 2 :]
     if alone and answers.pop():
         raise busy(session_id)
+    if not all(alive for _, alive in others):
+        await tx.execute((LOCK, p), *((sql, p) for sql in _SETTLE))
     summary = read_summary(dict(answers.pop())) if with_summary else None
     run_seq, version, epoch, now, completed, begun = gate[0]
     seen = None
@@ -256,8 +256,10 @@ _OTHERS_UNDER_WAY = """
 select l.run_seq, case when {alive} then 1 else 0 end from recollect_leases l where l.session_id = :session_id
 """
 
-# Record that runs are interrupted. The version is raised for it, as it may have a transaction of its own.
+# Record that runs are interrupted. The version is raised for it, as it may have a transaction of its own. Whoever gives
+# a late sign of life meanwhile waits, and then finds no lease.
 _SETTLE = (
+    "{lock} select 1 from recollect_leases l where l.session_id = :session_id and not {alive}",
     "update recollect_sessions set version = version + 1 where session_id = :session_id",
     """
     update recollect_runs set
