@@ -86,7 +86,7 @@ async def update_values(
     p = _mine(session_id, user_id) | {"kind": checks.one_of("kind", kind, ("state", "metadata", "tag"))}
     texts = checks.json_object(_ARGUMENT.get(kind, kind), changes)
     touch = _TOUCH if texts else _THERE
-    changed, *_, found = await tx.execute((touch, p), *_set_values(p, {kind: texts}), (_VALUES_OF, p))
+    changed, *_, found = await tx.execute((touch, p), *_set_values(p, {kind: texts}, touched=True), (_VALUES_OF, p))
     rows.visible(changed, session_id)
     return {key: checks.decode(text) for key, text in found}
 
@@ -135,8 +135,8 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
         return await _write(tx, p, whole, preview=True)
     await tx.execute((LOCK, p))
     snapshot = await get_snapshot(tx, session.session_id)
-    if snapshot is None:
-        raise rows.no_session(session.session_id)
+    if snapshot is None:  # deleted between the two
+        return await upsert_session(tx, session)
     if snapshot.header.user_id != session.user_id:
         raise rows.no_session(session.session_id)
     new = Changes(
@@ -172,7 +172,7 @@ async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) ->
         SessionNotFound: there is no such session for this caller.
     """
     p = _mine(session_id, user_id)
-    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE))
+    gone, *_ = await tx.execute(*((sql, p) for sql in _DELETE))
     rows.visible(gone, session_id)
 
 
@@ -181,7 +181,7 @@ async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) ->
 async def delete_if_there(tx: Tx, session_id: str, user_id: str | None = None) -> bool:
     """Delete a session; False when there is none for this caller."""
     p = _mine(session_id, user_id)
-    *_, gone = await tx.execute(*((sql, p) for sql in _DELETE))
+    gone, *_ = await tx.execute(*((sql, p) for sql in _DELETE))
     return bool(gone)
 
 
@@ -263,7 +263,8 @@ _IS_MINE = f"""
 
 _SET = f"""
 insert into recollect_values (session_id, kind, key, value)
-select s.session_id, :kind, :key, :value from recollect_sessions s where s.session_id = :session_id and {MINE}
+select s.session_id, :kind, :key, :value from recollect_sessions s
+where s.session_id = :session_id and {MINE} and s.version >= :least
 on conflict (session_id, kind, key) do update set value = excluded.value
 """
 
@@ -275,13 +276,16 @@ _VALUES_OF = f"""
 select key, value from recollect_values where session_id = :session_id and kind = :kind and {_IS_MINE}
 """
 
+# The header goes first. Until that is committed nobody can make the session anew, so what has no header was its own.
 _DELETE = (
-    LOCK,
+    f"delete from recollect_sessions as s where s.session_id = :session_id and {MINE} returning 1",
     *(
-        f"delete from recollect_{table} where session_id = :session_id and {_IS_MINE}"
+        f"""
+        delete from recollect_{table} where session_id = :session_id
+        and not exists (select 1 from recollect_sessions s where s.session_id = :session_id)
+        """
         for table in ("values", "messages", "runs", "prompts", "leases")
     ),
-    f"delete from recollect_sessions as s where s.session_id = :session_id and {MINE} returning 1",
 )
 
 _COUNT_RUNS = """
@@ -432,9 +436,10 @@ def _new_run(p: Params, run: RunOutput) -> list[Statement]:
     return batch
 
 
-def _set_values(p: Params, values: Mapping[str, Mapping[str, str | None]]) -> list[Statement]:
+def _set_values(p: Params, values: Mapping[str, Mapping[str, str | None]], *, touched: bool = False) -> list[Statement]:
+    """``touched``: of a session whose version was raised; where none was found, one made since has another version."""
     return [
-        (_UNSET if text is None else _SET, {**p, "kind": kind, "key": key, "value": text})
+        (_UNSET if text is None else _SET, {**p, "kind": kind, "key": key, "value": text, "least": 1 + touched})
         for kind, changes in values.items()
         for key, text in changes.items()
     ]
