@@ -12,16 +12,20 @@ import sys
 import threading
 import time
 import tracemalloc
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from postgres_kit import postgres_url
 
 from recollect import Agent, AgentSession, EchoModel, Message, RunStatus, SessionCache, SqliteDb
 from recollect.cache import SHARED
+from recollect.db import open_db
+from recollect.db.postgres import PostgresDb
 from recollect.errors import InvalidArgument, SessionNotFound
 from recollect.history import HistoryLimits
 from recollect.port import Tx, writes
@@ -45,10 +49,82 @@ def clock() -> Times:
     return Times()
 
 
+WAYS = ("sqlite", "sqlite-async", "postgres", "postgres-async")
+
+Again = Callable[[], AbstractContextManager[Store]]
+HOW: weakref.WeakKeyDictionary[Store, tuple[str, Again, asyncio.AbstractEventLoop, str]] = weakref.WeakKeyDictionary()
+"""In which way a database is used, how it is opened once more, the loop of the async face, and where it is."""
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    thread = threading.Thread(target=made.run_forever)
+    thread.start()
+    yield made
+    made.call_soon_threadsafe(made.stop)
+    thread.join()
+    made.close()
+
+
 @pytest.fixture
-def db(tmp_path: Path, clock: Times) -> Iterator[SqliteDb]:
-    with SqliteDb(tmp_path / "s.db", durability="normal", clock=clock) as made:
+def db(way: str, tmp_path: Path, clock: Times, loop: asyncio.AbstractEventLoop) -> Iterator[Store]:
+    with ExitStack() as stack:
+        if way.startswith("sqlite"):
+            where = str(tmp_path / "s.db")
+            made: Store = stack.enter_context(SqliteDb(where, durability="normal", clock=clock))
+        else:
+            where = stack.enter_context(postgres_url())
+            made = stack.enter_context(PostgresDb(where, clock=clock))
+        HOW[made] = way, lambda: open_db(where), loop, where
         yield made
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[SqliteDb]:
+    """For what does not depend on the database."""
+    with SqliteDb(tmp_path / "s.db", durability="normal") as made:
+        yield made
+
+
+class Awaited(Store):
+    """A store whose every operation is awaited on an event loop."""
+
+    def __init__(self, db: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self._db, self._loop = db, loop
+
+    @property
+    def home(self) -> Store:
+        return self._db.home
+
+    def transact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(self._db.atransact(operation, *args, **kwargs), self._loop).result()
+
+    async def atransact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return await self._db.atransact(operation, *args, **kwargs)
+
+    def close(self) -> None:
+        self._db.close()
+
+    async def aclose(self) -> None:
+        await self._db.aclose()
+
+
+def over(cache: SessionCache, db: Store) -> Store:
+    """The store behind a cache, in the face of this test."""
+    way, _, loop, _ = HOW.get(db, ("", None, None, ""))
+    cached = cache.over(db)
+    return Awaited(cached, loop) if way.endswith("async") and loop is not None else cached
+
+
+def another(db: Store) -> AbstractContextManager[Store]:
+    """The same database, opened once more."""
+    return HOW[db][1]()
 
 
 @pytest.fixture
@@ -92,20 +168,22 @@ def statements(db: SqliteDb, read: Callable[[], object]) -> list[str]:
     return [sql for sql in seen if sql not in ("BEGIN", "COMMIT", "begin", "commit")]
 
 
-def test_an_unchanged_session_is_read_with_one_look_at_one_row(db: SqliteDb, cache: SessionCache) -> None:
+def test_an_unchanged_session_is_read_with_one_look_at_one_row(db: Store, cache: SessionCache) -> None:
     turn(db)
-    cached = cache.over(db)
+    cached = over(cache, db)
     assert read(cached).get_messages() == read(db).get_messages()
-    [look] = statements(db, lambda: cached.get_session("s"))
-    assert "select s.epoch, s.version" in look
+    read(cached)
     assert counts(cache) == (1, 1, 0, 0)
+    if isinstance(db, SqliteDb):
+        [look] = statements(db, lambda: cached.get_session("s"))
+        assert "select s.epoch, s.version" in look
 
 
-def test_what_somebody_else_wrote_is_seen_at_once(db: SqliteDb, cache: SessionCache, tmp_path: Path) -> None:
-    cached = cache.over(db)
+def test_what_somebody_else_wrote_is_seen_at_once(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     turn(cached)
     read(cached)
-    with SqliteDb(tmp_path / "s.db") as other:
+    with another(db) as other:
         for write in (
             lambda: turn(other),
             lambda: other.set_session_name("s", "A name"),
@@ -120,10 +198,10 @@ def test_what_somebody_else_wrote_is_seen_at_once(db: SqliteDb, cache: SessionCa
     assert [message.text for message in read(cached).get_messages()] == ["Anew", "You said: Anew"]
 
 
-def test_a_catch_up_reads_only_what_is_new(db: SqliteDb, cache: SessionCache) -> None:
+def test_a_catch_up_reads_only_what_is_new(db: Store, cache: SessionCache) -> None:
     for number in range(50):
         turn(db, text=f"Number {number}", prompt=Message("system", "Be brief."))
-    cached = cache.over(db)
+    cached = over(cache, db)
     before = list(read(cached).runs)
     turn(db, text="News", prompt=Message("system", "Be long."))
     session = read(cached)
@@ -133,8 +211,8 @@ def test_a_catch_up_reads_only_what_is_new(db: SqliteDb, cache: SessionCache) ->
     assert same(cached, db)
 
 
-def test_a_session_deleted_and_made_anew_under_its_id_is_another_one(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_a_session_deleted_and_made_anew_under_its_id_is_another_one(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     turn(db, text="Old secret")
     version = read(cached).version
     db.delete_session("s")
@@ -144,8 +222,8 @@ def test_a_session_deleted_and_made_anew_under_its_id_is_another_one(db: SqliteD
     assert counts(cache) == (0, 1, 0, 1)
 
 
-def test_an_attempt_that_was_replaced_is_gone_from_the_copy(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_an_attempt_that_was_replaced_is_gone_from_the_copy(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     failed = db.begin_run("s", [Message("user", "First try")], run_id="r")
     db.finish_run(failed, status=RunStatus.error, error="no answer")
     read(cached)
@@ -157,9 +235,9 @@ def test_an_attempt_that_was_replaced_is_gone_from_the_copy(db: SqliteDb, cache:
 
 @pytest.mark.parametrize("member", [False, True])
 def test_a_run_that_is_interrupted_without_a_word_is_seen_to_be(
-    db: SqliteDb, cache: SessionCache, clock: Times, *, member: bool
+    db: Store, cache: SessionCache, clock: Times, *, member: bool
 ) -> None:
-    cached = cache.over(db)
+    cached = over(cache, db)
     turn(db)
     held = db.begin_run("s", [Message("user", "Think")], parent_run_id="p" if member else None)
     assert read(cached).runs[-1].status is RunStatus.running
@@ -177,8 +255,8 @@ def test_a_run_that_is_interrupted_without_a_word_is_seen_to_be(
     del held
 
 
-def test_a_part_is_taken_from_the_copy_or_read_as_a_part(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_a_part_is_taken_from_the_copy_or_read_as_a_part(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     for number in range(10):
         last = turn(db, text=f"Number {number}")
     some = Filter.checked(last_n_runs=2)
@@ -198,8 +276,8 @@ def test_a_part_is_taken_from_the_copy_or_read_as_a_part(db: SqliteDb, cache: Se
             gone()
 
 
-def test_another_user_sees_nothing_of_a_copy(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_another_user_sees_nothing_of_a_copy(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     turn(db, user_id="alice")
     read(cached, user_id="alice")
     for user_id in ("bob", "Alice"):
@@ -215,8 +293,8 @@ def test_another_user_sees_nothing_of_a_copy(db: SqliteDb, cache: SessionCache) 
     assert cached.get_session("unowned", "alice") is None
 
 
-def test_what_is_no_id_is_refused_as_without_a_cache(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_what_is_no_id_is_refused_as_without_a_cache(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     for wrong in ("", "a\x00b", "x" * 256, 7, None, ["s"]):
         with pytest.raises(InvalidArgument):
             cached.get_session(wrong)  # type: ignore[arg-type]
@@ -224,8 +302,8 @@ def test_what_is_no_id_is_refused_as_without_a_cache(db: SqliteDb, cache: Sessio
     assert cache.stats().sessions == 0
 
 
-def test_a_deleted_session_leaves_the_cache(db: SqliteDb, cache: SessionCache, tmp_path: Path) -> None:
-    cached = cache.over(db)
+def test_a_deleted_session_leaves_the_cache(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     for number, user_id in enumerate(["alice", "alice", "bob", None]):
         turn(db, f"s{number}", user_id=user_id)
         read(cached, f"s{number}")
@@ -233,18 +311,18 @@ def test_a_deleted_session_leaves_the_cache(db: SqliteDb, cache: SessionCache, t
     assert cache.stats().sessions == 2
     cached.delete_session("s2")
     assert cache.stats().sessions == 1
-    with SqliteDb(tmp_path / "s.db") as other:
+    with another(db) as other:
         other.delete_session("s3")
     assert cached.get_session("s3") is None
     assert (cache.stats().sessions, cache.stats().bytes) == (0, 0)
 
 
-def test_memory_is_bounded_and_the_least_recently_read_goes_first(db: SqliteDb) -> None:
+def test_memory_is_bounded_and_the_least_recently_read_goes_first(file: SqliteDb) -> None:
     for name in "abc":
-        turn(db, name, text="x" * 20_000)
-    size = _size_of(db, "a")
+        turn(file, name, text="x" * 20_000)
+    size = _size_of(file, "a")
     cache = SessionCache(max_bytes=int(size * 2.5))
-    cached = cache.over(db)
+    cached = over(cache, file)
     for name in "abac":
         read(cached, name)
         assert cache.stats().bytes <= cache.max_bytes
@@ -256,30 +334,30 @@ def test_memory_is_bounded_and_the_least_recently_read_goes_first(db: SqliteDb) 
     assert cache.stats().misses == misses + 1
 
 
-def _size_of(db: SqliteDb, session_id: str) -> int:
+def _size_of(db: Store, session_id: str) -> int:
     cache = SessionCache()
-    read(cache.over(db), session_id)
+    read(over(cache, db), session_id)
     return cache.stats().bytes
 
 
-def test_a_session_larger_than_the_cache_is_read_and_not_kept(db: SqliteDb) -> None:
-    turn(db, text="x" * 100_000)
-    turn(db, "small")
+def test_a_session_larger_than_the_cache_is_read_and_not_kept(file: SqliteDb) -> None:
+    turn(file, text="x" * 100_000)
+    turn(file, "small")
     cache = SessionCache(max_bytes=50_000)
-    cached = cache.over(db)
+    cached = over(cache, file)
     read(cached, "small")
-    assert same(cached, db)
+    assert same(cached, file)
     assert (cache.stats().sessions, cache.stats().evictions) == (1, 0)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3])
-def test_sessions_are_counted_where_that_is_asked_for(db: SqliteDb, limit: int) -> None:
+def test_sessions_are_counted_where_that_is_asked_for(file: SqliteDb, limit: int) -> None:
     cache = SessionCache(max_sessions=limit)
-    cached = cache.over(db)
+    cached = over(cache, file)
     for name in "abcde":
-        turn(db, name)
+        turn(file, name)
         turn(cached, name, history=HistoryLimits())
-        assert same(cached, db, name)
+        assert same(cached, file, name)
         assert cache.stats().sessions <= limit
     assert cache.stats().sessions == limit
 
@@ -331,7 +409,7 @@ def test_the_bytes_told_are_about_those_that_are_held(held: str) -> None:
     with SqliteDb() as db:
         HELD[held](db)
         cache = SessionCache()
-        cached = cache.over(db)
+        cached = over(cache, db)
         look_at_all(read(db).runs)  # whatever is made once
         gc.collect()
         tracemalloc.start()
@@ -355,9 +433,9 @@ def look_at_all(runs: Any) -> None:
             assert isinstance(message.tool_calls, tuple)
 
 
-def test_what_holds_no_run_takes_room_too(db: SqliteDb) -> None:
+def test_what_holds_no_run_takes_room_too(file: SqliteDb) -> None:
     cache = SessionCache(max_bytes=200_000)
-    cached = cache.over(db)
+    cached = over(cache, file)
     tracemalloc.start()
     try:
         for number in range(500):
@@ -375,19 +453,19 @@ def test_what_holds_no_run_takes_room_too(db: SqliteDb) -> None:
     assert before - after <= 1.1 * cache.max_bytes
 
 
-def test_a_session_too_large_to_be_kept_leaves_what_the_next_turn_is_shown(db: SqliteDb) -> None:
+def test_a_session_too_large_to_be_kept_leaves_what_the_next_turn_is_shown(file: SqliteDb) -> None:
     cache = SessionCache(max_bytes=50_000)
-    cached = cache.over(db)
-    turn(db, text="x" * 100_000)
+    cached = over(cache, file)
+    turn(file, text="x" * 100_000)
     for _ in range(3):
         turn(cached, history=HistoryLimits(runs=2))
-    assert cache.find_window((cache.number(db), "s"), HistoryLimits(runs=2)) is not None
-    assert same(cached, db)
-    assert cache.find_window((cache.number(db), "s"), HistoryLimits(runs=2)) is not None
-    assert cache.find((cache.number(db), "s")) is None
+    assert cache.find_window((cache.number(file), "s"), HistoryLimits(runs=2)) is not None
+    assert same(cached, file)
+    assert cache.find_window((cache.number(file), "s"), HistoryLimits(runs=2)) is not None
+    assert cache.find((cache.number(file), "s")) is None
 
 
-def test_a_cache_is_shared_by_agents_threads_and_loops(db: SqliteDb, cache: SessionCache) -> None:
+def test_a_cache_is_shared_by_agents_threads_and_loops(db: Store, cache: SessionCache) -> None:
     agents = [Agent(EchoModel(), db=db, id=f"a{number}", session_id="s", cache_session=cache) for number in range(3)]
     agents[0].run("Hi")
     wrong: list[object] = []
@@ -413,12 +491,12 @@ def test_a_cache_is_shared_by_agents_threads_and_loops(db: SqliteDb, cache: Sess
     for thread in threads:
         thread.join()
     assert not wrong
-    assert len(read(cache.over(db)).runs) == 121
-    assert same(cache.over(db), db)
+    assert len(read(over(cache, db)).runs) == 121
+    assert same(over(cache, db), db)
     assert cache.stats().sessions == 1
 
 
-def test_true_means_one_cache_for_all_agents_of_the_process(db: SqliteDb) -> None:
+def test_true_means_one_cache_for_all_agents_of_the_process(db: Store) -> None:
     before = SHARED.stats()
     one = Agent(EchoModel(), db=db, cache_session=True)
     chat = one.conversation("s")
@@ -433,31 +511,31 @@ def test_true_means_one_cache_for_all_agents_of_the_process(db: SqliteDb) -> Non
         Agent(EchoModel(), db=db, cache_session="yes")  # type: ignore[arg-type]
 
 
-def test_a_store_behind_a_cache_is_a_database_like_any_other(db: SqliteDb, cache: SessionCache) -> None:
-    agent = Agent(EchoModel(), db=cache.over(db), session_id="s", auto_name_sessions=True, concurrent_runs="queue")
+def test_a_store_behind_a_cache_is_a_database_like_any_other(db: Store, cache: SessionCache) -> None:
+    agent = Agent(EchoModel(), db=over(cache, db), session_id="s", auto_name_sessions=True, concurrent_runs="queue")
     for text in ("Plan the fair in Porto", "Who comes along?"):
         agent.run(text)
     assert agent.flush(10)
     assert agent.get_session_name() == "Plan the fair in Porto"
     agent.close()
-    assert same(cache.over(db), db)
+    assert same(over(cache, db), db)
 
 
-def test_two_databases_do_not_share_their_sessions(db: SqliteDb, cache: SessionCache) -> None:
+def test_two_databases_do_not_share_their_sessions(db: Store, cache: SessionCache) -> None:
     with SqliteDb() as other:
         turn(db, text="Here")
         turn(other, text="There")
         for _ in range(2):
-            assert same(cache.over(db), db)
-            assert same(cache.over(other), other)
+            assert same(over(cache, db), db)
+            assert same(over(cache, other), other)
         assert cache.stats().sessions == 2
     del other
     gc.collect()
     assert cache.stats().sessions == 1, "copies go with the database they are of"
 
 
-def test_what_one_reader_changes_no_other_one_sees(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_what_one_reader_changes_no_other_one_sees(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": '{"at": {"x": [1]}}'}}
     run = db.begin_run(
         "s",
@@ -522,13 +600,13 @@ LIMITS = [HistoryLimits(), HistoryLimits(runs=3), HistoryLimits(tokens=150), His
 CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_past_that_a_turn_is_shown_is_the_same_with_a_cache(
-    db: SqliteDb, cache: SessionCache, clock: Times, seed: int
+    db: Store, cache: SessionCache, clock: Times, seed: int
 ) -> None:
     """Whoever writes in between, however runs end, whichever limits are asked for."""
     rng = random.Random(seed)
-    cached = cache.over(db)
+    cached = over(cache, db)
     for number in range(30):
         limits = LIMITS[0] if rng.random() < 0.6 else rng.choice(LIMITS)
         store = cached if rng.random() < 0.8 else db
@@ -555,8 +633,8 @@ def test_the_past_that_a_turn_is_shown_is_the_same_with_a_cache(
             assert same(cached, db)
 
 
-def test_a_turn_after_a_turn_does_not_read_the_past_again(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_a_turn_after_a_turn_does_not_read_the_past_again(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     for number in range(5):
         run = cached.begin_run("s", [Message("user", f"Question {number}")], history=LIMITS[0])
         assert run.history.runs == number
@@ -573,8 +651,8 @@ def test_a_turn_after_a_turn_does_not_read_the_past_again(db: SqliteDb, cache: S
     assert cache.stats().sessions == 0
 
 
-def test_a_step_that_stores_nothing_does_not_hide_what_others_wrote(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_a_step_that_stores_nothing_does_not_hide_what_others_wrote(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     turn(cached, text="1", history=LIMITS[0])
     run = cached.begin_run("s", [Message("user", "2")], history=LIMITS[0])
     turn(db, "other", text="From elsewhere")
@@ -587,8 +665,8 @@ def test_a_step_that_stores_nothing_does_not_hide_what_others_wrote(db: SqliteDb
     assert "From elsewhere" in [message.text for message in run.history.messages]
 
 
-def test_a_step_that_stores_nothing_keeps_the_past_known(db: SqliteDb, cache: SessionCache) -> None:
-    cached = cache.over(db)
+def test_a_step_that_stores_nothing_keeps_the_past_known(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     run = cached.begin_run("s", [Message("user", "1")], history=LIMITS[0])
     cached.append_messages(run)
     cached.append_messages(run, state={"k": "1"})
@@ -601,36 +679,37 @@ def test_a_step_that_stores_nothing_keeps_the_past_known(db: SqliteDb, cache: Se
 
 @pytest.mark.parametrize("looked_at", [False, True])
 def test_a_database_brought_back_to_an_earlier_day_is_read_anew(
-    db: SqliteDb, cache: SessionCache, tmp_path: Path, *, looked_at: bool
+    file: SqliteDb, cache: SessionCache, tmp_path: Path, *, looked_at: bool
 ) -> None:
-    cached = cache.over(db)
+    cached = over(cache, file)
     turn(cached, text="Kept", history=LIMITS[0])
     with (
-        closing(sqlite3.connect(tmp_path / "s.db")) as file,
+        closing(sqlite3.connect(tmp_path / "s.db")) as live,
         closing(sqlite3.connect(tmp_path / "backup.db")) as backup,
     ):
-        file.backup(backup)
+        live.backup(backup)
         for number in range(3):
             turn(cached, text=f"Lost {number}", history=LIMITS[0])
         read(cached)
-        backup.backup(file)
+        backup.backup(live)
     if looked_at:
-        assert same(cached, db)
+        assert same(cached, file)
         assert cache.stats().reloads == 1
-        assert same(cached, db)
+        assert same(cached, file)
     for number in range(4):
         if number:
-            turn(db, text=f"New {number}")
+            turn(file, text=f"New {number}")
         run = cached.begin_run("s", [Message("user", "Hi")], history=LIMITS[0])
-        assert run.history == db.transact(refresh_run, run, history=LIMITS[0]).history
+        assert run.history == file.transact(refresh_run, run, history=LIMITS[0]).history
         cached.finish_run(run, status=RunStatus.error)
-        assert same(cached, db)
+        assert same(cached, file)
 
 
 ANOTHER_PROCESS = """
 import sys
-from recollect import Message, SqliteDb
-with SqliteDb(sys.argv[1], durability="normal") as db:
+from recollect import Message
+from recollect.db import open_db
+with open_db(sys.argv[1]) as db:
     for line in sys.stdin:
         if line.strip() == "delete":
             db.delete_session("s")
@@ -640,12 +719,10 @@ with SqliteDb(sys.argv[1], durability="normal") as db:
 """
 
 
-def test_what_another_process_wrote_is_seen_as_soon_as_it_says_so(
-    db: SqliteDb, cache: SessionCache, tmp_path: Path
-) -> None:
-    cached = cache.over(db)
+def test_what_another_process_wrote_is_seen_as_soon_as_it_says_so(db: Store, cache: SessionCache) -> None:
+    cached = over(cache, db)
     with subprocess.Popen(
-        [sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path / "s.db")],
+        [sys.executable, "-c", ANOTHER_PROCESS, HOW[db][3]],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -666,7 +743,7 @@ def test_what_another_process_wrote_is_seen_as_soon_as_it_says_so(
     assert stats.reloads == 3
 
 
-def test_a_child_process_has_a_cache_of_its_own(db: SqliteDb, cache: SessionCache) -> None:
+def test_a_child_process_has_a_cache_of_its_own(db: Store, cache: SessionCache) -> None:
     cached = cache.over(db)
     turn(db)
     read(cached)
@@ -683,9 +760,9 @@ def test_a_child_process_has_a_cache_of_its_own(db: SqliteDb, cache: SessionCach
     assert cache.stats().catch_ups == 1
 
 
-def test_nothing_is_lost_of_a_database_that_was_rewritten_by_hand(db: SqliteDb, cache: SessionCache) -> None:
+def test_nothing_is_lost_of_a_database_that_was_rewritten_by_hand(db: Store, cache: SessionCache) -> None:
     """Whoever replaces a body draws a new epoch; then all is read anew."""
-    cached = cache.over(db)
+    cached = over(cache, db)
     turn(db)
     read(cached)
 
@@ -701,12 +778,12 @@ def test_nothing_is_lost_of_a_database_that_was_rewritten_by_hand(db: SqliteDb, 
     assert cache.stats().reloads == 1
 
 
-def test_what_it_does_is_told(db: SqliteDb, cache: SessionCache) -> None:
+def test_what_it_does_is_told(db: Store, cache: SessionCache) -> None:
     turn(db)
-    cached = cache.over(db)
+    cached = over(cache, db)
     read(cached)
     assert "1 sessions" in repr(cache)
-    assert "s.db" in repr(cached)
+    assert repr(db) in repr(cache.over(db))
     assert cached.home is db
     assert cache.over(cached).home is db
     cache.clear()
