@@ -34,3 +34,15 @@ def postgres_url(*, tcp: bool = False) -> Iterator[str]:
     postgres_server.needed()
     with postgres_server.fresh(prepared(), tcp=tcp) as url:
         yield url
+
+
+@contextmanager
+def empty_url() -> Iterator[str]:
+    """The address of a database without tables, gone afterwards."""
+    postgres_server.needed()
+    found = postgres_server.server()
+    name = found.create()
+    try:
+        yield found.dsn(name)
+    finally:
+        found.discard(name)

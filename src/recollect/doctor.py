@@ -1,7 +1,7 @@
 """Whether this environment and a database are in order: each check is one question, one finding.
 
-Nothing is changed: a file is opened read-only, and not brought to a newer schema to be looked at. A finding is a
-``problem`` when something was lost or cannot work, a ``note`` when it is good to know.
+Nothing is changed: a file is opened read-only, and no database is brought to a newer schema to be looked at. A finding
+is a ``problem`` when something was lost or cannot work, a ``note`` when it is good to know.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib import metadata
@@ -18,11 +19,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from recollect.db import migrate, owner
+from recollect.db import migrate, owner, tables
 from recollect.db.sqlite import SqliteDb, SqliteTx, SystemClock
-from recollect.invariants import QUESTIONS, TOTALS, Question
-from recollect.port import Operation, Row, Tx, drive, reads
+from recollect.errors import DatabaseError, DatabaseUnreachable
+from recollect.invariants import CHECKS, EXAMPLES, Check, Fault
+from recollect.port import Operation, Tx, drive, reads
 from recollect.store import Store
+from recollect.survey import survey
 
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_SQLITE: Final = (3, 38, 0)
@@ -51,17 +54,12 @@ def environment() -> Iterator[Finding]:
 
 def database(store: Store) -> Iterator[Finding]:
     """What is stored; the first finding that makes the rest pointless is the last."""
-    if not isinstance(store, SqliteDb) or store.db_file is None:
+    if store.dialect == "postgres":
+        yield from _server(store)
+    elif isinstance(store, SqliteDb) and store.db_file is not None:
+        yield from _sqlite(store, store.db_file)
+    else:
         yield from _content(store.transact)
-        return
-    yield Finding("database", "ok" if store.db_file.is_file() else "problem", _said_of(store.db_file))
-    if not store.db_file.is_file():
-        return
-    try:
-        with closing(_opened(store.db_file)) as connection:
-            yield from _file(connection, store.durability)
-    except sqlite3.Error as error:
-        yield Finding("readable", "problem", f"SQLite says: {error}")
 
 
 def healthy(findings: Sequence[Finding]) -> bool:
@@ -114,40 +112,106 @@ def _schema(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _file(connection: sqlite3.Connection, durability: str) -> Iterator[Finding]:
-    schema = _check_schema(*_schema(connection))
+    schema = _check_schema("sqlite", *_schema(connection))
     yield schema
     damage = [said for (said,) in connection.execute("pragma quick_check(10)") if said != "ok"]
     yield Finding("integrity", "problem" if damage else "ok", "; ".join(damage) or "quick_check finds nothing")
     mode = connection.execute("pragma journal_mode").fetchone()[0]
     yield _check_journal(mode, durability)
-    if schema.status == "ok":
-        yield _check_parts(connection)
-        yield from _content(_transact_on(connection))
+    if _can_be_read(schema):
+        yield from _parts_and_content("sqlite", _transact_on(connection))
 
 
-def _transact_on(connection: sqlite3.Connection) -> Callable[[Operation[..., Any]], Any]:
+def _transact_on(connection: sqlite3.Connection) -> Callable[..., Any]:
+    """What runs operations that read on a connection, each in a snapshot."""
     clock = SystemClock()
-    return lambda operation: drive(operation(SqliteTx(connection, clock)))
+
+    def transact(operation: Operation[..., Any], *args: Any) -> Any:
+        connection.execute("begin")
+        try:
+            return drive(operation(SqliteTx(connection, clock), *args))
+        finally:
+            connection.execute("rollback")
+
+    return transact
 
 
-def _check_schema(schema: int, min_reader: int) -> Finding:
-    newest = migrate.steps("sqlite")[-1].number
+def _sqlite(store: SqliteDb, file: Path) -> Iterator[Finding]:
+    yield Finding("database", "ok" if file.is_file() else "problem", _said_of(file))
+    if not file.is_file():
+        return
+    try:
+        with closing(_opened(file)) as connection:
+            yield from _file(connection, store.durability)
+    except sqlite3.Error as error:
+        yield Finding("readable", "problem", f"SQLite says: {error}")
+
+
+def _server(store: Store) -> Iterator[Finding]:
+    """A Postgres server, which may be away, and a database on it, which may be somebody else's."""
+    from recollect.db.postgres import PostgresDb
+
+    assert isinstance(store, PostgresDb)
+    try:
+        facts = store.facts()
+        yield Finding("database", "ok", f"{store.address}, Postgres {facts.version}")
+        fit = facts.encoding == "UTF8"
+        yield Finding("encoding", "ok" if fit else "problem", facts.encoding + ("" if fit else _OTHER_ENCODING))
+        if facts.is_replica:
+            yield Finding("replica", "note", "this server is a replica: it can be read, and takes no changes")
+        if not fit:
+            return
+        schema = _check_schema(store.dialect, *store.schema_version())
+        yield schema
+        if _can_be_read(schema):
+            yield from _parts_and_content(store.dialect, store.transact)
+    except DatabaseUnreachable as error:
+        yield Finding("reachable", "problem", str(error))
+    except DatabaseError as error:
+        yield Finding("readable", "problem", str(error))
+
+
+_OTHER_ENCODING: Final = " cannot hold every text; create the database with UTF8"
+
+
+def _check_schema(dialect: str, schema: int, min_reader: int) -> Finding:
+    newest = migrate.steps(dialect)[-1].number
     if schema == 0:
-        return Finding("schema", "problem", "it holds no sessions of this library")
+        return Finding(
+            "schema", "problem", "it holds no sessions of this library; to make its tables: recollect migrate"
+        )
     if min_reader > newest:
         return Finding("schema", "problem", f"{schema}; this program knows {newest}: upgrade recollect")
+    if min_reader > schema:
+        return Finding("schema", "problem", f"{schema}, said to need a program that knows {min_reader}: a false record")
     if schema < newest:
-        return Finding(
-            "schema", "note", f"{schema} of {newest}; it is brought there on first use, or by: recollect migrate"
-        )
+        how = "; it is brought there on first use, or by: recollect migrate" if dialect == "sqlite" else _BY_HAND
+        return Finding("schema", "note", f"{schema} of {newest}{how}")
     return Finding("schema", "ok", f"{schema}, the newest" if schema == newest else f"{schema}, from a newer program")
 
 
-def _check_parts(connection: sqlite3.Connection) -> Finding:
-    """Whether every table and index is there that the schema makes."""
-    there = {name for (name,) in connection.execute("select name from sqlite_master")}
-    gone = tuple(name for name in migrate.parts("sqlite") if name not in there)
-    return Finding("tables and indexes", "problem" if gone else "ok", "missing" if gone else "", gone)
+_BY_HAND: Final = "; it works, and is brought there by: recollect migrate"
+
+
+def _can_be_read(schema: Finding) -> bool:
+    """Whether the tables are those that this program knows, or more."""
+    return schema.status == "ok"
+
+
+@reads
+async def _find_parts(tx: Tx, dialect: str) -> tables.Parts:
+    return await tables.found(tx, dialect)
+
+
+def _parts_and_content(dialect: str, transact: Callable[..., Any]) -> Iterator[Finding]:
+    """Whether every table, column and index is there as the schema makes it; and if so, what is in them."""
+    lacking = [*tables.lacks(dialect, transact(_find_parts, dialect))]
+    told = tuple(f"{lack.kind} {lack.name}: {lack.fault}" for lack in lacking)
+    yield Finding(
+        "tables and indexes", "problem" if told else "ok", "not as the schema makes them" if told else "", told
+    )
+    if all(lack.kind in ("index", "primary key") for lack in lacking):
+        yield from _content(transact)
 
 
 def _check_journal(mode: str, durability: str) -> Finding:
@@ -157,26 +221,24 @@ def _check_journal(mode: str, durability: str) -> Finding:
     return Finding("durability", "ok", f"journal mode wal; {kept}")
 
 
-def _content(transact: Callable[[Operation[..., Any]], Any]) -> Iterator[Finding]:
-    """What the tables hold, one query a question."""
-    [totals] = transact(_asked(TOTALS))
-    sessions, runs, messages = totals
-    yield Finding("content", "ok", f"sessions: {sessions:,}, runs: {runs:,}, messages: {messages:,}")
-    for question in QUESTIONS:
-        yield _answered(question, transact(_asked(question.sql)))
+def _content(transact: Callable[..., Any]) -> Iterator[Finding]:
+    """What the tables hold."""
+    counts: Counter[str] = Counter()
+    places: defaultdict[str, list[Fault]] = defaultdict(list)
+    for sight in survey(transact):
+        counts.update(sessions=sight.sessions, runs=sight.runs, messages=sight.messages)
+        for fault in sight.faults:
+            counts[f"! {fault.check}"] += 1
+            if len(places[fault.check]) < EXAMPLES:
+                places[fault.check].append(fault)
+    told = (f"{name}: {counts[name]:,}" for name in ("sessions", "runs", "messages"))
+    yield Finding("content", "ok", ", ".join(told))
+    for check in CHECKS:
+        yield _answered(check, counts[f"! {check.name}"], places[check.name])
 
 
-def _asked(sql: str) -> Operation[[], list[Row]]:
-    @reads
-    async def ask(tx: Tx) -> list[Row]:
-        [found] = await tx.execute((sql, {}))
-        return found
-
-    return ask
-
-
-def _answered(question: Question, found: Sequence[Row]) -> Finding:
+def _answered(check: Check, count: int, found: Sequence[Fault]) -> Finding:
     if not found:
-        return Finding(question.check, "ok")
-    places = tuple(" ".join(map(str, row[1:])) for row in found)
-    return Finding(question.check, question.status, f"{found[0][0]:,} {question.fault}", places)
+        return Finding(check.name, "ok")
+    places = tuple(" ".join(map(str, (fault.session_id, *fault.place))) for fault in found)
+    return Finding(check.name, check.status, f"{count:,} {check.fault}", places)

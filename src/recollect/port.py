@@ -61,9 +61,10 @@ class Tx(Protocol):
 
         Parameters are named ``:name``. Two are given by the transaction: ``:now``, microseconds since 1970 by the
         database's clock, and ``:owner``, this process. What databases say differently has one name here:
-        ``{along x}`` is the index to take where a database has to be told, ``{alive}`` the condition that the holder
-        of a lease ``l`` may still be at work, and ``{claimed}`` that somebody may be at work on the name or summary of
-        session ``s``. ``{cut}..{at}..{/cut}`` is a branch of a union whose order and limit are said at its end, for a
+        ``{along x}`` is the index to take where a database has to be told, ``{raw x}`` the text of column ``x`` even
+        where it is damaged, ``{alive}`` the condition that the holder of a lease ``l`` may still be at work, and
+        ``{claimed}`` that somebody may be at work on the name or summary of session ``s``.
+        ``{cut}..{at}..{/cut}`` is a branch of a union whose order and limit are said at its end, for a
         database that would not stop early by itself. ``{one}..{/one}`` is for databases in which one transaction at a
         time writes, ``{many}..{/many}`` for those in which many do; of a statement that is none in this database,
         nothing is found.

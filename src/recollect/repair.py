@@ -11,13 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from recollect.db import migrate
-from recollect.invariants import QUESTIONS
-from recollect.port import Params, Row, Tx, reads, writes
+from recollect.db import migrate, tables
+from recollect.errors import SchemaMismatch
+from recollect.invariants import Fault
+from recollect.port import Duplicate, Params, Row, Tx, reads, writes
 from recollect.run import RunStatus
 from recollect.store import Store
 from recollect.store.newest import ALIVE
+from recollect.store.rows import LOCK
 from recollect.store.turns import new_token
+from recollect.survey import look_at, survey
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -50,11 +53,21 @@ class _Undo(Exception):
 def repair(store: Store, *, dry_run: bool = False) -> Iterator[Change]:
     """Mend what can be mended, a session at a time; what is told is done, or would be with ``dry_run``.
 
+    Rows that are there twice are left as they are, and so is the index that would refuse them: which one is right,
+    nobody can tell from here.
+
     Raises:
+        SchemaMismatch: a table or a column is missing; what it held cannot be had again.
         DatabaseError: the database cannot be written; the session that was being mended is as it was.
     """
-    yield from _transacted(store, _mend_parts, dry_run=dry_run)
-    for session_id in store.transact(_damaged):
+    for lack in store.transact(_lacks, store.home.dialect):
+        if lack.kind != "index":
+            continue
+        try:
+            yield from _transacted(store, _mend_index, store.home.dialect, lack, dry_run=dry_run)
+        except Duplicate:
+            continue  # the doctor tells where they are
+    for session_id in _damaged(store):
         yield from _transacted(store, _mend_session, session_id, dry_run=dry_run)
 
 
@@ -66,38 +79,98 @@ def _transacted(store: Store, operation: Any, *args: Any, dry_run: bool) -> Sequ
     return found
 
 
-@writes
-async def _mend_parts(tx: Tx, *, dry_run: bool) -> list[Change]:
-    """Make indexes that are missing; a table that is missing held something that cannot be had again."""
-    [found] = await tx.execute(("select name from sqlite_master", {}))
-    there = {name for (name,) in found}
-    parts = migrate.parts("sqlite")
-    gone = {name: sql for name, sql in parts.items() if name not in there and not sql.startswith("create table")}
-    if gone:
-        await tx.execute(*((sql, {}) for sql in gone.values()))
-    return _told([Change(None, f"index {name}", "missing", "made") for name in gone], dry_run=dry_run)
-
-
 @reads
-async def _damaged(tx: Tx) -> list[str]:
+async def _lacks(tx: Tx, dialect: str) -> list[tables.Lack]:
+    """The indexes that are missing, or not as the schema makes them.
+
+    Raises:
+        SchemaMismatch: more than an index is missing.
+    """
+    found = [*tables.lacks(dialect, await tables.found(tx, dialect))]
+    gone = [lack for lack in found if lack.kind in ("table", "column")]
+    if gone:
+        told = ", ".join(f"{lack.kind} {lack.name} is {lack.fault}" for lack in gone)
+        raise SchemaMismatch(f"{told}; what it held cannot be made up. Take the database from a backup")
+    return found
+
+
+@writes
+async def _mend_index(tx: Tx, dialect: str, lack: tables.Lack, *, dry_run: bool) -> list[Change]:
+    """Make an index as the schema makes it.
+
+    Raises:
+        Duplicate: it is to hold each key once, and there is one twice.
+    """
+    if lack not in tables.lacks(dialect, await tables.found(tx, dialect)):
+        return []
+    if lack.fault != "missing":
+        await tx.execute((f"drop index {lack.name}", {}))
+    await tx.execute((migrate.parts(dialect)[lack.name], {}))
+    return _told([Change(None, f"index {lack.name}", lack.fault, "made")], dry_run=dry_run)
+
+
+def _damaged(store: Store) -> list[str]:
     """The sessions in which something may have to be mended."""
-    found = await tx.execute(*((f"select distinct session_id from ({sql})", {}) for sql in _SUSPECTS))
-    return sorted({session_id for rows in found for (session_id,) in rows})
+    faults = (fault for sight in survey(store.transact) for fault in sight.faults)
+    return sorted({fault.session_id for fault in faults if fault.check != "under way"})
 
 
 @writes
 async def _mend_session(tx: Tx, session_id: str, *, dry_run: bool) -> list[Change]:
     """Mend a session, one kind of fault after the other: later ones build on what earlier ones made whole."""
     p: Params = {"session_id": session_id, "epoch": new_token(), "reason": "found without a word of its end"}
+    await tx.execute((LOCK, p))
     changes: list[Change] = []
     for mend in _MENDS:
         [found] = await tx.execute((mend.find, p))
         if found:
             await tx.execute(*((sql, p) for sql in mend.mend))
             changes += [_change(session_id, mend, row) for row in found]
+    while put_right := [fault for fault in (await look_at(tx, session_id)).faults if fault.should is not None]:
+        if not (made := await _put_right(tx, put_right)):
+            break
+        changes += made
     if changes:
         await tx.execute((_RENEW, p))
     return _told(changes, dry_run=dry_run)
+
+
+async def _put_right(tx: Tx, faults: Sequence[Fault]) -> list[Change]:
+    """Write what should be there; the header's numbers last, when what they count is right."""
+    small = [fault for fault in faults if not isinstance(fault.should, dict)]
+    for fault in small:
+        place = dict(zip(("run_seq", "idx"), fault.place, strict=False))
+        p = {"session_id": fault.session_id, "should": fault.should, **place}
+        await tx.execute((_RIGHT[fault.check][1], p))
+    if small:
+        return [_righted(fault) for fault in small]
+    header = faults[0]
+    if header.was == header.should:
+        return []
+    await tx.execute((_NUMBERS, {"session_id": header.session_id, **header.should}))
+    return [
+        Change(header.session_id, "counts", _numbers(header.was, header.should), _numbers(header.should, header.was))
+    ]
+
+
+def _righted(fault: Fault) -> Change:
+    where = ".".join(map(str, fault.place))
+    what = _RIGHT[fault.check][0]
+    after = "as long from now as it is held" if fault.check in ("claims", "leases") else str(fault.should)
+    return Change(fault.session_id, f"{what} {where}".strip(), str(fault.was), after)
+
+
+def _numbers(header: dict[str, Any], other: dict[str, Any]) -> str:
+    """The numbers of a header; the less usual only where they are to change."""
+    told = (
+        f"{header['run_count']} runs, {header['completed_count']} completed, {header['message_count']} messages, "
+        f"next {header['next_seq']}, version {header['version']}"
+    )
+    others = ("input_tokens", "output_tokens", "aux_tokens", "summarised_through")
+    changed = [f", {name} {header[name]}" for name in others if header[name] != other[name]]
+    if header["epoch"] != other["epoch"]:
+        changed.append(f", epoch {header['epoch'] or 'drawn anew'}")
+    return told + "".join(changed)
 
 
 def _change(session_id: str, mend: _Mend, row: Row) -> Change:
@@ -110,6 +183,38 @@ def _told(changes: list[Change], *, dry_run: bool) -> list[Change]:
         raise _Undo(changes)
     return changes
 
+
+_RIGHT: Final = {
+    "headers": (
+        "what the name is found by",
+        "update recollect_sessions set name_key = :should where session_id = :session_id",
+    ),
+    "claims": ("claim", "update recollect_sessions set claim_until = :should where session_id = :session_id"),
+    "messages": (
+        "role of message",
+        """
+        update recollect_messages set role = :should
+        where session_id = :session_id and run_seq = :run_seq and idx = :idx
+        """,
+    ),
+    "sizes": (
+        "size of run",
+        "update recollect_runs set chars = :should where session_id = :session_id and run_seq = :run_seq",
+    ),
+    "leases": (
+        "lease of run",
+        "update recollect_leases set until = :should where session_id = :session_id and run_seq = :run_seq",
+    ),
+}
+"""What is written where it follows from the rest: what it is called, and how it is written."""
+
+_NUMBERS: Final = """
+update recollect_sessions set
+    run_count = :run_count, completed_count = :completed_count, message_count = :message_count, next_seq = :next_seq,
+    version = :version, summarised_through = :summarised_through, input_tokens = :input_tokens,
+    output_tokens = :output_tokens, aux_tokens = :aux_tokens, epoch = :epoch
+where session_id = :session_id
+"""
 
 _THIS: Final = "r.session_id = :session_id"
 _OVER: Final = "'completed', 'cancelled', 'error', 'regenerated', 'interrupted'"
@@ -153,40 +258,6 @@ l.session_id = :session_id and not exists (
 )
 """
 
-_OTHER_ROLE: Final = """
-m.session_id = :session_id and json_valid(m.body) and json_type(m.body, '$.role') = 'text'
-and json_extract(m.body, '$.role') <> m.role
-"""
-
-_COUNTED: Final = """
-    coalesce((select count(*) from recollect_runs r where r.session_id = s.session_id and r.parent_run_id is null), 0)
-    as runs,
-    coalesce((
-        select count(*) from recollect_runs r
-        where r.session_id = s.session_id and r.parent_run_id is null and r.status = 'completed'
-    ), 0) as completed,
-    coalesce((
-        select count(*) from recollect_runs r
-        join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
-        where r.session_id = s.session_id and r.parent_run_id is null and m.role in ('user', 'assistant')
-    ), 0) as spoken,
-    max(s.next_seq, 1 + coalesce((select max(run_seq) from recollect_runs r where r.session_id = s.session_id), 0))
-    as place,
-    max(s.version, coalesce((select max(version) from recollect_runs r where r.session_id = s.session_id), 0))
-    as newest
-"""
-
-_COUNTS: Final = f"""
-select s.session_id, s.run_count, s.completed_count, s.message_count, s.next_seq, s.version, s.summarised_through,
-    {_COUNTED}
-from recollect_sessions s where s.session_id = :session_id
-"""
-
-_MISCOUNTED: Final = """
-run_count <> runs or completed_count <> completed or message_count <> spoken or next_seq <> place or version <> newest
-or summarised_through >= place
-"""
-
 _MENDS: Final = (
     _Mend(
         "rows left over from a session that was deleted",
@@ -205,8 +276,8 @@ _MENDS: Final = (
                 session_id, kind, agent_id, team_id, user_id, version, epoch, created_at, updated_at
             )
             select
-                :session_id, case when max(r.team_id) is null then 'agent' else 'team' end, max(r.agent_id),
-                max(r.team_id), max(r.user_id), 1, :epoch, coalesce(min(r.created_at), :now),
+                cast(:session_id as text), case when max(r.team_id) is null then 'agent' else 'team' end,
+                max(r.agent_id), max(r.team_id), max(r.user_id), 1, :epoch, coalesce(min(r.created_at), :now),
                 coalesce(max(r.finished_at), max(r.created_at), :now)
             from recollect_runs r where {_THIS} having {_HEADLESS}
             """,
@@ -250,32 +321,4 @@ _MENDS: Final = (
         f"select r.run_seq, 'named, and lost', 'none' from recollect_runs r where {_LOST_PROMPT}",
         (f"update recollect_runs as r set prompt = null where {_LOST_PROMPT}",),
     ),
-    _Mend(
-        "role of message",
-        f"select m.run_seq || '.' || m.idx, m.role, json_extract(m.body, '$.role') from recollect_messages m where "
-        f"{_OTHER_ROLE}",
-        (f"update recollect_messages as m set role = json_extract(m.body, '$.role') where {_OTHER_ROLE}",),
-    ),
-    _Mend(
-        "counts",
-        f"""
-        select
-            null, run_count || ' runs, ' || completed_count || ' completed, ' || message_count || ' messages, next '
-            || next_seq || ', version ' || version,
-            runs || ' runs, ' || completed || ' completed, ' || spoken || ' messages, next ' || place || ', version '
-            || newest
-        from ({_COUNTS}) where {_MISCOUNTED}
-        """,
-        (
-            f"""
-            update recollect_sessions set (
-                run_count, completed_count, message_count, next_seq, version, summarised_through
-            ) = (
-                select runs, completed, spoken, place, newest, min(summarised_through, place - 1) from ({_COUNTS})
-            ) where session_id = :session_id
-            """,
-        ),
-    ),
 )
-
-_SUSPECTS: Final = tuple(question.faults for question in QUESTIONS if question.check != "under way")

@@ -53,6 +53,9 @@ _FUNCTIONS: Final = {
     "{claimed}": "recollect_alive(s.claim_owner, s.claim_until, :now)",
 }
 
+# A text that is no UTF-8 could not be fetched as text; one that is stored as something else is given as it is not: 0.
+_RAW: Final = r"case typeof(\1) when 'text' then cast(\1 as blob) when 'blob' then 0 else \1 end"
+
 _DIALECT: dict[str, tuple[str, bool]] = {}
 """Statements as SQLite takes them, by their portable text; and whether they ask who runs them, or when."""
 
@@ -149,6 +152,7 @@ def _dialect(sql: str) -> tuple[str, bool]:
     made = re.sub(r"{many}.*?{/many}|{/?one}|{cut}|{at}.*?{/cut}", "", made, flags=re.DOTALL).strip()
     # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
     made = re.sub(r"{along (\w+)}", r"indexed by \1", made)
+    made = re.sub(r"{raw ([\w.]+)}", _RAW, made)
     _DIALECT[sql] = made, ":now" in made or ":owner" in made
     return _DIALECT[sql]
 
@@ -165,6 +169,8 @@ class SqliteDb(Store):
         InvalidArgument: an option is unknown.
         DatabaseError: on first use, when the file cannot be used.
     """
+
+    dialect = "sqlite"
 
     def __init__(
         self,

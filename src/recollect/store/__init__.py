@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate
+from typing import Any, ClassVar, Concatenate
 
 from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
 from recollect.heartbeat import HEARTBEAT
@@ -32,6 +32,9 @@ class Store(Closing, ABC):
 
     Every method has a twin with ``a`` before its name, to be awaited, on the same object.
     """
+
+    dialect: ClassVar[str] = ""
+    """The kind of database below, by which its schema is known: ``sqlite`` or ``postgres``."""
 
     @property
     def home(self) -> Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -19,7 +19,7 @@ from recollect.db.migrate import Step
 from recollect.db.postgres.dialect import Dialect, command
 from recollect.db.postgres.failures import PASSING, UNPREPARED, has_gone, typed
 from recollect.db.postgres.pools import Address, AnyPool, Pools, Settings
-from recollect.db.postgres.schema import Schema, look
+from recollect.db.postgres.schema import KIND, Facts, Schema, facts, look
 from recollect.db.postgres.transaction import PostgresTx
 from recollect.db.postgres.wire import Wire
 from recollect.errors import DatabaseError, DatabaseUnreachable, InvalidArgument
@@ -64,6 +64,8 @@ class PostgresDb(Store):
         InvalidArgument: an option is unknown.
         DatabaseError: on first use, when the database cannot be used.
     """
+
+    dialect = KIND
 
     def __init__(
         self,
@@ -123,6 +125,23 @@ class PostgresDb(Store):
         """The number of the schema, and the oldest that a program must know; zeros where there are no tables."""
         found: tuple[int, int] = drive(self._with_schema(THREADS, Schema.read))
         return found
+
+    def facts(self) -> Facts:
+        """What the server says of itself; no table is needed for that, and none is made.
+
+        Raises:
+            DatabaseUnreachable: it does not answer, or does not let this role in.
+        """
+        found: Facts = drive(self._apart(THREADS, facts))
+        return found
+
+    def ask(self, operation: Operation[[], T]) -> T:
+        """Run an operation that reads, whether the tables are there or not; none are made.
+
+        Raises:
+            DatabaseError: the server does not answer, or refuses.
+        """
+        return drive(self._ask(THREADS, operation))
 
     def close(self) -> None:
         """Finish what is under way, names and summaries in the background too, and close the connections.
@@ -214,11 +233,27 @@ class PostgresDb(Store):
         await self._with_schema(world, Schema.prepare)
         self._is_ready = True
 
+    async def _ask(self, world: World, operation: Operation[[], T]) -> T:
+        async def ask(wire: Wire) -> T:
+            tx = PostgresTx(wire, self._dialect, mode_of(operation), at_once=False, given=self._given())
+            value = await operation(tx)
+            await tx.commit()
+            return value
+
+        return await self._apart(world, ask)
+
     async def _with_schema(self, world: World, do: Callable[[Schema], Any]) -> Any:
-        async with self._pools.apart(world) as wire:
+        def on(wire: Wire) -> Any:
             _check_encoding(wire, self.address)
+            return do(Schema(wire, self.schema))
+
+        return await self._apart(world, on)
+
+    async def _apart(self, world: World, do: Callable[[Wire], Coroutine[Any, Any, T]]) -> T:
+        """Do something on a connection of its own."""
+        async with self._pools.apart(world) as wire:
             try:
-                return await do(Schema(wire, self.schema))
+                return await do(wire)
             except psycopg.Error as error:
                 raise typed(error, self.address, gone=wire.connection.closed, unknown=False) from error
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from recollect.db import migrate
 from recollect.db.migrate import Step
 from recollect.db.postgres.dialect import BEGIN, COMMIT, ROLLBACK, Command, command, quoted
@@ -28,6 +30,21 @@ def look(qualified: str) -> Command:
     newest = migrate.steps(KIND)[-1].number
     is_fit = f"max(schema) >= {NEEDED} and max(min_reader) <= {newest}"
     return command(f"select 1 / (case when {is_fit} then 1 else 0 end) from {qualified}")
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a server says of itself and of one of its databases."""
+
+    version: str
+    encoding: str
+    is_replica: bool
+
+
+async def facts(wire: Wire) -> Facts:
+    """What the server at the other end says of itself."""
+    [[(is_replica,)]] = await wire.send([command("select pg_is_in_recovery()")])
+    said = wire.connection.info.parameter_status
+    return Facts(said("server_version"), said("server_encoding"), is_replica)
 
 
 class Schema:
