@@ -12,24 +12,31 @@ import typer
 from typer.testing import CliRunner, Result
 
 from recollect.cli.app import app
-from recollect.db.sqlite import SqliteDb
+from recollect.db import open_db
 from recollect.message import Message
 from recollect.port import Tx, reads, writes
+from recollect.store import Store
 
 SOURCE = Path(__file__).parents[2] / "src"
 TABLES = ("sessions", "values", "runs", "messages", "prompts", "leases")
 
 
 class Command:
-    """The command, on one database."""
+    """The command, on one database: a file, or the address of a server's."""
 
-    def __init__(self, db_file: Path) -> None:
-        self.db_file = db_file
+    def __init__(self, db: Path | str) -> None:
+        self.db = str(db)
+
+    @property
+    def db_file(self) -> Path:
+        """The file of a database that is one."""
+        assert "://" not in self.db, "this test is about a file; mark it so"
+        return Path(self.db)
 
     def __call__(self, *args: str, said: str | bytes | None = None, code: int = 0, **env: str) -> Result:
         """Run it in this process; it must end with this exit code."""
         unset = dict.fromkeys(("OPENAI_API_KEY", "RECOLLECT_MODEL"))
-        given = unset | {"RECOLLECT_DB": str(self.db_file), "COLUMNS": "100"} | env
+        given = unset | {"RECOLLECT_DB": self.db, "COLUMNS": "100"} | env
         result = CliRunner().invoke(app, list(args), input=said, env=given)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -49,10 +56,10 @@ class Command:
 
     def environment(self, **more: str) -> dict[str, str]:
         plain = {key: value for key, value in os.environ.items() if key not in ("OPENAI_API_KEY", "RECOLLECT_MODEL")}
-        return plain | {"PYTHONPATH": str(SOURCE), "RECOLLECT_DB": str(self.db_file)} | more
+        return plain | {"PYTHONPATH": str(SOURCE), "RECOLLECT_DB": self.db} | more
 
-    def store(self) -> SqliteDb:
-        return SqliteDb(self.db_file)
+    def store(self) -> Store:
+        return open_db(self.db)
 
 
 @reads
@@ -60,9 +67,9 @@ async def _rows(tx: Tx) -> list[Any]:
     return await tx.execute(*((f"select * from recollect_{table} order by 1, 2, 3", {}) for table in TABLES))
 
 
-def rows(db_file: Path) -> list[Any]:
+def rows(recollect: Command) -> list[Any]:
     """Every stored row."""
-    with SqliteDb(db_file) as db:
+    with recollect.store() as db:
         return db.transact(_rows)
 
 
@@ -71,19 +78,19 @@ async def _change(tx: Tx, sql: str) -> None:
     await tx.execute((sql, {}))
 
 
-def spoil(db_file: Path, sql: str) -> None:
+def spoil(recollect: Command, sql: str) -> None:
     """Do to a database what the library would not."""
-    with SqliteDb(db_file) as db:
+    with recollect.store() as db:
         db.transact(_change, sql)
 
 
-def turn(db: SqliteDb, session_id: str, text: str = "Hi", **begin: Any) -> None:
+def turn(db: Store, session_id: str, text: str = "Hi", **begin: Any) -> None:
     """A whole run of one question and its answer."""
     run = db.begin_run(session_id, [Message("user", text)], **begin)
     db.finish_run(run, [Message("assistant", f"You said: {text}")])
 
 
-def tool_turn(db: SqliteDb, session_id: str, result: str = "sunny", user: str | None = None, **end: Any) -> None:
+def tool_turn(db: Store, session_id: str, result: str = "sunny", user: str | None = None, **end: Any) -> None:
     """A run in which a tool is called."""
     question, prompt = Message("user", "How is it in Paris?"), Message("system", "Be brief.")
     run = db.begin_run(session_id, [question], prompt=prompt, user_id=user)

@@ -60,6 +60,7 @@ def test_a_message_is_read_from_standard_input(recollect: Command) -> None:
     assert recollect("chat", "-", said="From a pipe").stdout == "You said: From a pipe\n"
 
 
+@pytest.mark.of_a_file
 def test_without_a_message_or_a_terminal_it_is_asked_for(recollect: Command) -> None:
     assert "MESSAGE: is missing" in recollect("chat", code=2).stderr
     assert "MESSAGE: is empty" in recollect("chat", "  ", code=2).stderr
@@ -130,6 +131,7 @@ def test_a_server_without_a_model_is_wrong_usage() -> None:
         choose(None, "u", {"OPENAI_API_KEY": "k"})
 
 
+@pytest.mark.of_a_file
 def test_an_unknown_model_is_wrong_usage_and_nothing_is_stored(recollect: Command) -> None:
     assert "'gpt' is not 'echo'" in recollect("chat", "hi", "--model", "gpt", code=2).stderr
     assert not recollect.db_file.exists()

@@ -74,7 +74,7 @@ def test_versions_and_extras_are_told(filled: Command) -> None:
     ],
 )
 def test_what_was_lost_is_found(filled: Command, sql: str, check: str) -> None:
-    spoil(filled.db_file, sql)
+    spoil(filled, sql)
     assert check in problems(filled)
     assert findings(filled, code=1)[check]["examples"]
 
@@ -83,7 +83,7 @@ def test_places_are_named_and_the_rest_are_counted(filled: Command) -> None:
     with filled.store() as db:
         for number in range(10):
             turn(db, f"x{number}")
-    spoil(filled.db_file, "update recollect_sessions set run_count = 7")
+    spoil(filled, "update recollect_sessions set run_count = 7")
     found = findings(filled, code=1)["counts"]
     assert found["detail"] == "12 sessions whose header counts otherwise than their rows"
     assert found["examples"] == ["s", "t", "x0"]
@@ -100,6 +100,7 @@ def test_a_place_kept_for_a_result_that_never_came_is_in_order(filled: Command) 
     assert problems(filled, code=0) == []
 
 
+@pytest.mark.of_a_file
 def test_a_run_whose_process_is_gone_is_noted(filled: Command) -> None:
     with SqliteDb(filled.db_file, clock=Yesterday()) as db:
         db.begin_run("s", [Message("user", "Hello?")])
@@ -133,12 +134,14 @@ def test_a_call_may_be_answered_in_the_next_run(recollect: Command) -> None:
     assert problems(recollect, code=0) == []
 
 
+@pytest.mark.of_a_file
 def test_a_file_that_is_no_database_is_a_problem(recollect: Command) -> None:
     recollect.db_file.write_text("hello" * 1000)
     assert problems(recollect) == ["readable"]
     assert recollect.db_file.read_text() == "hello" * 1000
 
 
+@pytest.mark.of_a_file
 def test_damage_is_found(filled: Command) -> None:
     with closing(sqlite3.connect(filled.db_file)) as connection:
         connection.execute("pragma wal_checkpoint(truncate)")
@@ -149,11 +152,13 @@ def test_damage_is_found(filled: Command) -> None:
     assert set(problems(filled)) & {"integrity", "readable"}
 
 
+@pytest.mark.of_a_file
 def test_a_file_that_is_not_there_is_a_problem_and_is_not_made(recollect: Command) -> None:
     assert problems(recollect) == ["database"]
     assert not recollect.db_file.exists()
 
 
+@pytest.mark.of_a_file
 def test_a_file_of_others_is_a_problem_and_stays_as_it_is(recollect: Command) -> None:
     with closing(sqlite3.connect(recollect.db_file)) as connection:
         connection.execute("create table theirs (x)")
@@ -162,6 +167,7 @@ def test_a_file_of_others_is_a_problem_and_stays_as_it_is(recollect: Command) ->
     assert recollect.db_file.read_bytes() == before
 
 
+@pytest.mark.of_a_file
 def test_nothing_is_changed_by_looking(filled: Command) -> None:
     with closing(sqlite3.connect(filled.db_file)) as connection:
         connection.execute("pragma journal_mode = delete")
@@ -171,7 +177,7 @@ def test_nothing_is_changed_by_looking(filled: Command) -> None:
 
 
 def test_a_database_of_a_newer_program_is_a_problem(filled: Command) -> None:
-    spoil(filled.db_file, "insert into recollect_schema values (99, 99, 0)")
+    spoil(filled, "insert into recollect_schema values (99, 99, 0)")
     assert problems(filled) == ["schema"]
     assert "upgrade recollect" in str(findings(filled, code=1)["schema"]["detail"])
     assert "99" in filled("sessions", "list", code=1).stderr
@@ -185,6 +191,7 @@ def test_a_database_in_memory_is_examined_too() -> None:
     assert doctor.healthy(found)
 
 
+@pytest.mark.of_a_file
 def test_migrate_makes_a_database_and_then_has_nothing_to_do(recollect: Command) -> None:
     assert "would go to schema 1" in recollect("migrate", "--dry-run").stdout
     assert not recollect.db_file.exists()
@@ -194,13 +201,14 @@ def test_migrate_makes_a_database_and_then_has_nothing_to_do(recollect: Command)
     assert problems(recollect, code=0) == []
 
 
+@pytest.mark.of_a_file
 def test_migrate_refuses_what_is_no_database(recollect: Command) -> None:
     recollect.db_file.write_text("hello" * 1000)
     assert "cannot be read as a database" in recollect("migrate", code=1).stderr
 
 
 def test_repair_prints_each_change_and_checks_again(filled: Command) -> None:
-    spoil(filled.db_file, "update recollect_sessions set run_count = 7 where session_id = 't'")
+    spoil(filled, "update recollect_sessions set run_count = 7 where session_id = 't'")
     planned = filled("doctor", "--repair", "--dry-run", code=1).stdout
     assert "would mend session t: counts: 7 runs, 1 completed, 2 messages" in planned
     assert "counts" in problems(filled)
@@ -212,10 +220,10 @@ def test_repair_prints_each_change_and_checks_again(filled: Command) -> None:
 
 
 def test_repair_tells_scripts_what_it_changed_and_what_is_left(filled: Command) -> None:
-    spoil(filled.db_file, "update recollect_sessions set run_count = 7 where session_id = 't'")
-    spoil(filled.db_file, "delete from recollect_messages where role = 'tool'")
+    spoil(filled, "update recollect_sessions set run_count = 7 where session_id = 't'")
+    spoil(filled, "delete from recollect_messages where role = 'tool'")
     told = json.loads(filled("doctor", "--repair", "--json", code=1).stdout)
-    assert [change["what"] for change in told["changes"]] == ["counts"]
+    assert [change["what"] for change in told["changes"]] == ["size of run 1", "counts"]
     assert "order" in [finding["check"] for finding in told["findings"] if finding["status"] == "problem"]
 
 
@@ -223,6 +231,7 @@ def test_a_dry_run_without_repair_is_refused(filled: Command) -> None:
     assert "--repair" in filled("doctor", "--dry-run", code=2).stderr
 
 
+@pytest.mark.of_a_file
 def test_repair_makes_no_database_where_there_is_none(recollect: Command) -> None:
     recollect("doctor", "--repair", code=3)
     assert not recollect.db_file.exists()

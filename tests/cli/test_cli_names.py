@@ -89,14 +89,14 @@ def test_only_what_is_asked_for_is_named(filled: Command, options: list[str], na
 
 
 def test_a_dry_run_asks_nobody_and_changes_nothing(filled: Command, server: ResponsesServer) -> None:
-    before = rows(filled.db_file)
+    before = rows(filled)
     told = filled("sessions", "name", "--unnamed", "--dry-run", **server.environment()).stdout
     assert told.startswith("3 sessions, about ")
     assert told.endswith(" tokens; nothing was changed\n")
     read = json.loads(filled("sessions", "name", "--unnamed", "--dry-run", "--json").stdout)
     assert read["sessions"] == 3
     assert "nothing was changed" in filled("sessions", "name", "s1", "--dry-run", **server.environment()).stdout
-    assert (rows(filled.db_file), server.requests) == (before, [])
+    assert (rows(filled), server.requests) == (before, [])
 
 
 def test_a_report_is_json_when_so_asked(filled: Command, server: ResponsesServer) -> None:

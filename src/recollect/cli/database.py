@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from recollect.db import open_db
-from recollect.errors import NotFound
+from recollect.errors import DatabaseUnreachable, NotFound
 from recollect.store import Store
 
 DEFAULT = "recollect.db"
@@ -38,14 +38,28 @@ def existing(context: typer.Context, given: str | None) -> Store:
     """The database, to be read.
 
     Raises:
-        NotFound: it is a file that is not there; none is made.
+        NotFound: it is not there, or holds no tables; none are made.
+        DatabaseUnreachable: its server does not answer, or does not let us in.
     """
     store = opened(context, given)
     file = file_of(store)
     if file is not None and not file.exists():
         msg = f"there is no database {file}; name another with --db, or begin one with: recollect chat"
         raise NotFound(msg)
+    if store.dialect == "postgres":
+        _check_server(store)
     return store
+
+
+def _check_server(store: Any) -> None:
+    try:
+        schema, _ = store.schema_version()
+    except DatabaseUnreachable as error:
+        msg = f"there is no database to be reached: {error}; start its server, or name another with --db"
+        raise DatabaseUnreachable(msg) from error
+    if schema == 0:
+        msg = f"there are no sessions in {store.address}; name another with --db, or begin with: recollect chat"
+        raise NotFound(msg)
 
 
 def file_of(store: Store) -> Path | None:
