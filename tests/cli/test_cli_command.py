@@ -33,7 +33,7 @@ def test_help_tells_the_exit_codes(recollect: Command) -> None:
 
 def test_what_belongs_to_later_releases_is_not_offered() -> None:
     commands = get_command().commands
-    assert sorted(commands) == ["chat", "doctor", "migrate", "sessions"]
+    assert sorted(commands) == ["chat", "copy", "doctor", "migrate", "sessions"]
     assert sorted(commands["sessions"].commands) == ["delete", "export", "import", "list", "name", "rename", "show"]
 
 
@@ -48,10 +48,11 @@ def test_without_its_extra_the_command_says_what_to_install() -> None:
 
 def test_the_library_and_the_parts_below_the_command_need_no_extra() -> None:
     extras = "{'typer', 'rich', 'openai', 'pydantic'}"
-    loaded = f"import recollect, recollect.transfer, recollect.doctor, sys; print({extras} & sys.modules.keys())"
-    assert python(loaded).stdout == "set()\n"
+    loaded = "import recollect, recollect.transfer, recollect.copying, recollect.doctor, sys; "
+    assert python(f"{loaded}print({extras} & sys.modules.keys())").stdout == "set()\n"
 
 
+@pytest.mark.of_a_file
 @pytest.mark.parametrize("args", [("sessions", "list"), ("sessions", "show", "x"), ("sessions", "export")])
 def test_a_database_that_is_not_there_is_not_made_by_reading(recollect: Command, args: tuple[str, ...]) -> None:
     result = recollect(*args, code=3)
@@ -75,6 +76,7 @@ def test_an_unknown_kind_of_database_is_wrong_usage(recollect: Command) -> None:
     assert "'mysql' is not a kind of database" in recollect("--db", "mysql://x", "sessions", "list", code=2).stderr
 
 
+@pytest.mark.of_a_file
 def test_a_file_that_is_no_database_is_one_line_and_no_traceback(recollect: Command) -> None:
     recollect.db_file.write_text("hello")
     with recollect.process("sessions", "list") as process:

@@ -1,0 +1,544 @@
+"""Sessions from one database to another, row by row as they are: SQLite to Postgres, and back.
+
+Some sessions at a time are read in one snapshot and written in one transaction, so that a copy that was broken off has
+whole sessions only, and goes on where it was. What was written is read back and compared. A session that is there
+already is left alone: with the same content there is nothing to do; where all it holds is in the source's, it is
+brought up to that; any other is told.
+
+Leases, claims and versions belong to a database and are not part of what is compared. A run that is under way is copied
+as interrupted: nobody works on the copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from recollect.checks import encode
+from recollect.db.tables import expected
+from recollect.errors import DatabaseError, InvalidArgument
+from recollect.port import Duplicate, Params, Row, Statement, Tx, drive, reads, writes
+from recollect.run import RunStatus
+from recollect.store import Store
+from recollect.store.rows import LOCK, MINE
+from recollect.store.turns import new_token
+
+SESSIONS: Final = 200
+"""Sessions that are written in one transaction, at most."""
+
+ROOM: Final = 4_000_000
+"""Characters of messages that are held at once, about; a message that is longer is held alone."""
+
+PAGE: Final = 1000
+"""Rows that are held at once, at most, of each table."""
+
+VALUES: Final = 50
+"""Values that one statement writes at most; psycopg takes statements with more apart again each time."""
+
+TABLES: Final = ("sessions", "values", "prompts", "runs", "messages")
+"""What is copied, in this order."""
+
+COLUMNS: Final = {table: tuple(expected("sqlite").tables[f"recollect_{table}"].columns) for table in TABLES}
+
+_KEYS: Final = {
+    "sessions": (),
+    "values": ("kind", "key"),
+    "prompts": ("digest",),
+    "runs": ("run_seq",),
+    "messages": ("run_seq", "idx"),
+}
+
+_OF_THE_DATABASE: Final = {
+    "sessions": {"claim_owner", "claim_token", "claim_until", "version", "epoch"},
+    "runs": {"version", "cancel_requested"},
+}
+"""Columns that say nothing of what was said."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one session."""
+
+    session_id: str
+    what: str
+    """``copied``, ``continued``, ``same``, ``differs`` (it was left alone) or ``failed``."""
+    runs: int = 0
+    messages: int = 0
+    reason: str = ""
+    """Where it differs, or why it failed."""
+
+
+class CopyReport(msgspec.Struct, kw_only=True):
+    """What a copy did."""
+
+    sessions: int = 0
+    """Sessions of the source that were looked at."""
+    copied: int = 0
+    continued: int = 0
+    """Sessions that were there in part."""
+    same: int = 0
+    runs: int = 0
+    messages: int = 0
+    """Runs and messages of what was copied or continued."""
+    verified: int = 0
+    """Sessions whose content was read back and is that of the source."""
+    differing: list[Outcome] = []
+    failed: list[Outcome] = []
+    seconds: float = 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the target now holds every session as the source does."""
+        return not self.differing and not self.failed
+
+    def add(self, outcome: Outcome, *, verified: bool) -> None:
+        self.sessions += 1
+        if outcome.what in ("differs", "failed"):
+            (self.differing if outcome.what == "differs" else self.failed).append(outcome)
+            return
+        self.verified += verified
+        self.copied += outcome.what == "copied"
+        self.continued += outcome.what == "continued"
+        self.same += outcome.what == "same"
+        if outcome.what != "same":
+            self.runs += outcome.runs
+            self.messages += outcome.messages
+
+
+class Content(msgspec.Struct):
+    """What a session holds, as short digests: enough to tell whether another holds the same, or all of it and more."""
+
+    header: Mapping[str, Any] = {}
+    values: dict[tuple[str, str], bytes] = {}
+    prompts: dict[str, bytes] = {}
+    runs: dict[int, tuple[Row, str, bytes]] = {}
+    """Of each run: what identifies it, its status, and the digest of its row."""
+    said: dict[int, bytearray] = {}
+    """The digests of each run's messages, one after the other."""
+
+    @property
+    def messages(self) -> int:
+        return sum(len(said) for said in self.said.values()) // _DIGEST
+
+    def checksum(self) -> str:
+        """One number for all of it, the same on every database."""
+        parts = (
+            sorted(self.header.items()),
+            sorted(self.values.items()),
+            sorted(self.prompts.items()),
+            sorted(self.runs.items()),
+            [(seq, bytes(said)) for seq, said in sorted(self.said.items())],
+        )
+        return _digest(parts).hex()
+
+    def beyond(self, other: Content) -> str:
+        """What this one holds that the other does not; "" where all of it is in the other."""
+        theirs = other.header
+        for column, value in self.header.items():
+            may_come = column in _NAMES and not value
+            if column not in _GROWING and not may_come and value != theirs[column]:
+                return column
+        for (kind, key), digest in self.values.items():
+            if other.values.get((kind, key)) != digest:
+                return f"{kind} {key}"
+        for key, digest in self.prompts.items():
+            if other.prompts.get(key) != digest:
+                return f"system message {key}"
+        return next((f"run {row[0][0]}" for seq, row in self.runs.items() if not self._is_in(other, seq)), "")
+
+    def _is_in(self, other: Content, seq: int) -> bool:
+        """Whether the other holds this run, or more of it where this is a copy of one that was under way."""
+        mine, theirs = self.runs[seq], other.runs.get(seq)
+        said, whole = self.said.get(seq, b""), other.said.get(seq, b"")
+        if theirs is None or mine[0] != theirs[0]:
+            return False
+        if mine == theirs:
+            return said == whole
+        return mine[1] == RunStatus.interrupted and whole.startswith(said)
+
+
+def copy_sessions(
+    source: Store,
+    target: Store,
+    *,
+    user_id: str | None = None,
+    verify: bool = True,
+    on_progress: Callable[[CopyReport], None] | None = None,
+) -> CopyReport:
+    """Copy all sessions, or one user's, from one database into another.
+
+    Without ``verify``, what was written is not read back.
+
+    Raises:
+        InvalidArgument: source and target are the same database.
+        DatabaseError: one of them cannot be used; what was copied until then is there, and another call goes on.
+    """
+    if source.home is target.home or _address(source) == _address(target):
+        raise InvalidArgument("target", "is the source itself")
+    began, report = time.monotonic(), CopyReport()
+    for batch in _batches(source, user_id):
+        for outcome, is_same in _copy(source, target, batch, verify=verify):
+            report.add(outcome, verified=is_same)
+        report.seconds = time.monotonic() - began
+        if on_progress is not None:
+            on_progress(report)
+    return report
+
+
+def count_sessions(source: Store, user_id: str | None = None) -> int:
+    """How many sessions there are to copy."""
+    found: int = source.transact(_count, user_id)
+    return found
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    """Sessions that are read together."""
+
+    ids: tuple[str, ...]
+    user_id: str | None
+    page: int
+    """How many messages are held at once."""
+
+    def only(self, ids: Sequence[str]) -> _Batch:
+        return msgspec.structs.replace(self, ids=tuple(ids))
+
+
+_Pages = Callable[[], Iterator[tuple[str, Sequence[Row]]]]
+"""Gives the rows of a batch, a page of one table at a time; may be called again."""
+
+
+def _address(store: Store) -> object:
+    file: Path | None = getattr(store.home, "db_file", None)
+    if file is not None:
+        return file.resolve()
+    return id(store) if store.dialect == "sqlite" else getattr(store.home, "address", id(store))
+
+
+def _batches(source: Store, user_id: str | None) -> Iterator[_Batch]:
+    after = ""
+    while found := source.transact(_next, after, user_id):
+        size = 0
+        ids: list[str] = []
+        for session_id, _, chars in found:
+            if ids and size + chars > ROOM:
+                break
+            size += chars
+            ids.append(session_id)
+        messages = sum(count for _, count, _ in found[: len(ids)])
+        page = max(1, min(PAGE, ROOM // (size // max(messages, 1) + 1)))
+        yield _Batch(tuple(ids), user_id, page)
+        after = ids[-1]
+
+
+def _copy(source: Store, target: Store, batch: _Batch, *, verify: bool) -> Iterator[tuple[Outcome, bool]]:
+    there = target.transact(_which, batch.ids)
+    new = [session_id for session_id in batch.ids if session_id not in there]
+    if new:
+        yield from _copy_new(source, target, batch.only(new), verify=verify)
+    both = batch.only([session_id for session_id in batch.ids if session_id in there])
+    same = _same(source, target, both) if len(both.ids) > 1 else {}
+    for session_id in both.ids:
+        if session_id in same:
+            yield same[session_id], True
+        else:
+            yield _meet(source, target, batch.only([session_id]), verify=verify)
+
+
+def _same(source: Store, target: Store, batch: _Batch) -> dict[str, Outcome]:
+    """Those of the sessions that have the same content on both sides."""
+    try:
+        mine, theirs = source.transact(_contents, batch), target.transact(_contents, batch)
+    except DatabaseError as error:
+        if not _is_of_the_data(error):
+            raise
+        return {}
+    return {
+        session_id: Outcome(session_id, "same", len(content.runs), content.messages)
+        for session_id, content in mine.items()
+        if session_id in theirs and content.checksum() == theirs[session_id].checksum()
+    }
+
+
+def _copy_new(source: Store, target: Store, batch: _Batch, *, verify: bool) -> Iterator[tuple[Outcome, bool]]:
+    """Write sessions that are not there, together; or each alone, when one of them cannot be written."""
+    try:
+        sent: dict[str, Content] = source.transact(_send, batch, target, {})
+    except (Duplicate, DatabaseError) as error:
+        if not _is_of_the_data(error):
+            raise
+        if len(batch.ids) == 1:
+            yield Outcome(batch.ids[0], "failed", reason=_reason(error)), False
+        else:
+            for session_id in batch.ids:
+                yield from _copy(source, target, batch.only([session_id]), verify=verify)
+        return
+    stored = target.transact(_contents, batch.only([*sent])) if verify and sent else {}
+    for session_id, content in sent.items():
+        yield _checked("copied", session_id, content, stored.get(session_id), verify=verify)
+
+
+def _meet(source: Store, target: Store, batch: _Batch, *, verify: bool) -> tuple[Outcome, bool]:
+    """Look at a session that both have, and bring the target's up to the source's where that takes nothing away."""
+    [session_id] = batch.ids
+    try:
+        what, content, reason = source.transact(_bring_up, batch, target)
+    except (Duplicate, DatabaseError) as error:
+        if not _is_of_the_data(error):
+            raise
+        return Outcome(session_id, "failed", reason=_reason(error)), False
+    if what != "continued":
+        return Outcome(session_id, what, len(content.runs), content.messages, reason), what == "same"
+    stored = target.transact(_contents, batch).get(session_id) if verify else None
+    return _checked(what, session_id, content, stored, verify=verify)
+
+
+def _checked(
+    what: str, session_id: str, sent: Content, stored: Content | None, *, verify: bool
+) -> tuple[Outcome, bool]:
+    if verify and (stored is None or stored.checksum() != sent.checksum()):
+        told = "is gone again" if stored is None else f"differs in {sent.beyond(stored) or stored.beyond(sent)}"
+        return Outcome(session_id, "differs", reason=f"what was written {told}"), False
+    return Outcome(session_id, what, len(sent.runs), sent.messages), verify
+
+
+def _is_of_the_data(error: Exception) -> bool:
+    """Whether it was what is stored that could not be written, and not the database that could not write."""
+    return isinstance(error, Duplicate) or type(error) is DatabaseError
+
+
+def _reason(error: Exception) -> str:
+    return f"something is there twice ({error})" if isinstance(error, Duplicate) else str(error)
+
+
+@reads
+async def _count(tx: Tx, user_id: str | None) -> int:
+    [[(count,)]] = await tx.execute((f"select count(*) from recollect_sessions s where {MINE}", {"user_id": user_id}))
+    return int(count)
+
+
+@reads
+async def _next(tx: Tx, after: str, user_id: str | None) -> list[Row]:
+    """The next sessions, each with the number of its messages and of the characters in them."""
+    [found] = await tx.execute((_NEXT, {"after": after, "user_id": user_id, "limit": SESSIONS}))
+    return found
+
+
+@reads
+async def _which(tx: Tx, ids: Sequence[str]) -> set[str]:
+    """Which of these sessions there are."""
+    found = await tx.execute(*((_THERE, {"session_id": session_id}) for session_id in ids))
+    return {session_id for rows in found for (session_id,) in rows}
+
+
+@reads
+async def _send(tx: Tx, batch: _Batch, target: Store, known: Mapping[str, Row]) -> dict[str, Content]:
+    """Read sessions in one snapshot, and write them in one transaction of the target."""
+    sent: dict[str, Content] = target.transact(_write, lambda: _pages(tx, batch), known)
+    return sent
+
+
+@reads
+async def _contents(tx: Tx, batch: _Batch) -> dict[str, Content]:
+    """What these sessions hold."""
+    return _heard(_pages(tx, batch))
+
+
+@reads
+async def _bring_up(tx: Tx, batch: _Batch, target: Store) -> tuple[str, Content, str]:
+    """Compare a session with the target's, in one snapshot of either, and write it anew where that takes nothing away.
+
+    The last is where the two differ.
+    """
+    [session_id] = batch.ids
+    content = _heard(_pages(tx, batch))[session_id]
+    at, theirs = target.transact(_content_at, batch)
+    if theirs is None:
+        return "differs", content, "it was deleted meanwhile"
+    if theirs.checksum() == content.checksum():
+        return "same", content, ""
+    if difference := theirs.beyond(content):
+        return "differs", content, f"the one that is there has another {difference}"
+    sent: dict[str, Content] = target.transact(_write, lambda: _pages(tx, batch), {session_id: at})
+    if not sent:
+        return "differs", content, "it was changed meanwhile"
+    return "continued", sent[session_id], ""
+
+
+@reads
+async def _content_at(tx: Tx, batch: _Batch) -> tuple[Row, Content | None]:
+    """What a session holds, and at which epoch and version that is."""
+    [session_id] = batch.ids
+    [at] = await tx.execute((_AT, {"session_id": session_id}))
+    return (at[0] if at else ()), _heard(_pages(tx, batch)).get(session_id)
+
+
+@writes
+async def _write(tx: Tx, pages: _Pages, known: Mapping[str, Row]) -> dict[str, Content]:
+    """Write sessions, in the place of those ``known``; nothing when one of these was changed since it was looked at."""
+    versions: dict[str, int] = {}
+    for session_id, (epoch, version) in known.items():
+        p: Params = {"session_id": session_id}
+        _, at = await tx.execute((LOCK, p), (_AT, p))
+        if [(epoch, version)] != at:
+            return {}
+        versions[session_id] = version + 1
+        await tx.execute(*((f"delete from recollect_{table} where session_id = :session_id", p) for table in _ALL))
+    contents: dict[str, Content] = {}
+    for table, rows in pages():
+        if rows:
+            await tx.execute(*_inserts(table, rows, versions))
+        _hear(contents, table, rows)
+    return contents
+
+
+def _inserts(table: str, rows: Sequence[Row], versions: Mapping[str, int]) -> Iterator[Statement]:
+    if table == "sessions":  # whoever holds a copy of a session that was there under this id must read it anew
+        rows = [
+            _replaced(table, row, epoch=new_token(), version=max(_version(row), versions.get(row[0], 0)))
+            for row in rows
+        ]
+    done, most = 0, max(1, VALUES // len(COLUMNS[table]))
+    while done < len(rows):
+        count = most if most <= len(rows) - done else 1
+        values = (value for row in rows[done : done + count] for value in row)
+        yield _insert(table, count), {f"v{number}": value for number, value in enumerate(values)}
+        done += count
+
+
+def _version(row: Row) -> int:
+    version: int = row[COLUMNS["sessions"].index("version")]
+    return version
+
+
+def _pages(tx: Tx, batch: _Batch) -> Iterator[tuple[str, Sequence[Row]]]:
+    """The rows of sessions, table after table, as they are to be written."""
+    wanted = frozenset(batch.ids)
+    p: Params = {"first": batch.ids[0], "last": batch.ids[-1], "user_id": batch.user_id}
+    for table in TABLES:
+        limit, onward = (batch.page if table == "messages" else PAGE), False
+        while True:
+            [found] = drive(
+                tx.execute((_select(table, onward=onward, mine=batch.user_id is not None), p | {"limit": limit}))
+            )
+            yield table, [_settled(table, row) for row in found if row[0] in wanted]
+            if len(found) < limit:
+                break
+            last = dict(zip(COLUMNS[table], found[-1], strict=True))
+            p |= {f"k_{name}": last[name] for name in ("session_id", *_KEYS[table])}
+            onward = True
+
+
+def _settled(table: str, row: Row) -> Row:
+    """A row as it is written elsewhere, where nobody holds its session or its run."""
+    if table == "sessions":
+        return _replaced(table, row, claim_owner=None, claim_token=None, claim_until=None)
+    if table == "runs":
+        run = dict(zip(COLUMNS[table], row, strict=True))
+        if run["status"] == RunStatus.running:
+            ended = run["created_at"] if run["finished_at"] is None else run["finished_at"]
+            row = _replaced(table, row, status=str(RunStatus.interrupted), finished_at=ended)
+        return _replaced(table, row, cancel_requested=0)
+    return row
+
+
+def _replaced(table: str, row: Row, **changes: Any) -> Row:
+    return tuple({**dict(zip(COLUMNS[table], row, strict=True)), **changes}.values())
+
+
+def _heard(pages: Iterator[tuple[str, Sequence[Row]]]) -> dict[str, Content]:
+    contents: dict[str, Content] = {}
+    for table, rows in pages:
+        _hear(contents, table, rows)
+    return contents
+
+
+def _hear(contents: dict[str, Content], table: str, rows: Sequence[Row]) -> None:
+    """Add rows to what is known of their sessions."""
+    of_content, columns = _OF_CONTENT[table], COLUMNS[table]
+    for row in rows:
+        content = contents.get(row[0])
+        if content is None:
+            content = contents[row[0]] = Content()
+        if table == "messages":
+            content.said.setdefault(row[1], bytearray()).extend(_digest(row[1:]))
+            continue
+        fields = dict(zip(columns, row, strict=True))
+        told = [fields[name] for name in of_content]
+        if table == "sessions":
+            content.header = dict(zip(of_content, told, strict=True))
+        elif table == "runs":
+            identity = tuple(fields[name] for name in ("run_id", "parent_run_id", "agent_id", "team_id", "created_at"))
+            content.runs[fields["run_seq"]] = (identity, fields["status"], _digest(told))
+        elif table == "values":
+            content.values[fields["kind"], fields["key"]] = _digest(told)
+        else:
+            content.prompts[fields["digest"]] = _digest(told)
+
+
+_DIGEST: Final = 16
+
+
+def _digest(value: Any) -> bytes:
+    return hashlib.blake2b(encode(value), digest_size=_DIGEST).digest()
+
+
+_ALL: Final = (*TABLES, "leases")
+
+_OF_CONTENT: Final = {
+    table: tuple(name for name in columns if name != "session_id" and name not in _OF_THE_DATABASE.get(table, ()))
+    for table, columns in COLUMNS.items()
+}
+
+_NAMES: Final = {"name", "name_key", "name_source"}
+"""What a session may get later."""
+
+_GROWING: Final = {
+    "preview",
+    "next_seq",
+    "run_count",
+    "completed_count",
+    "message_count",
+    "input_tokens",
+    "output_tokens",
+    "aux_tokens",
+    "summarised_through",
+    "updated_at",
+}
+"""What differs of a session that went on; it follows from the runs."""
+
+_NEXT: Final = f"""
+select s.session_id, s.message_count, (
+    select coalesce(sum(r.chars), 0) from recollect_runs r where r.session_id = s.session_id
+)
+from recollect_sessions s where s.session_id > :after and {MINE} order by s.session_id limit :limit
+"""
+
+_THERE: Final = "select session_id from recollect_sessions where session_id = :session_id"
+
+_AT: Final = "select epoch, version from recollect_sessions where session_id = :session_id"
+
+
+@cache
+def _insert(table: str, count: int) -> str:
+    width = len(COLUMNS[table])
+    rows = (", ".join(f":v{place * width + column}" for column in range(width)) for place in range(count))
+    return f"insert into recollect_{table} ({', '.join(COLUMNS[table])}) values {', '.join(f'({row})' for row in rows)}"
+
+
+@cache
+def _select(table: str, *, onward: bool, mine: bool) -> str:
+    key = ", ".join(f"r.{name}" for name in ("session_id", *_KEYS[table]))
+    marks = ", ".join(f":k_{name}" for name in ("session_id", *_KEYS[table]))
+    owned = f"""and r.session_id in (
+        select s.session_id from recollect_sessions s where s.session_id >= :first and s.session_id <= :last and {MINE}
+    )"""
+    return f"""
+    select {", ".join(f"r.{name}" for name in COLUMNS[table])} from recollect_{table} r
+    where r.session_id >= :first and r.session_id <= :last {owned if mine else ""}
+    {f"and ({key}) > ({marks})" if onward else ""} order by {key} limit :limit
+    """
