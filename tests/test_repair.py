@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres_kit import postgres_db
+from postgres_kit import postgres_db, postgres_url
 
-from recollect import Agent, EchoModel, Message, RunStatus, SchemaMismatch, SessionCache, SqliteDb, survey
+from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, SchemaMismatch, SessionCache, SqliteDb, survey
 from recollect.doctor import database
 from recollect.port import Tx, reads, writes
 from recollect.repair import Change, repair
@@ -306,6 +306,25 @@ def test_a_table_or_a_column_that_is_gone_is_told_and_not_made_up(db: Store, gon
     assert problems(db) == ["tables and indexes"]
     with pytest.raises(SchemaMismatch, match=f"{gone} is missing"):
         list(repair(db))
+
+
+def test_tables_in_a_schema_of_their_own_are_mended_there() -> None:
+    with postgres_url() as url, PostgresDb(url, schema="Our own") as db:
+        run = db.begin_run("s", [Message("user", "Hi")])
+        db.finish_run(run, [Message("assistant", "Hello")])
+        damage(db, 'drop index "Our own".recollect_runs_id; create index recollect_runs_id on recollect_runs (run_id)')
+        damage(db, 'drop index "Our own".recollect_runs_version')
+        assert problems(db) == ["tables and indexes"]
+        told = ["index recollect_runs_id", "index recollect_runs_version"]
+        assert [change.what for change in repair(db)] == told
+        assert problems(db) == []
+
+
+def test_tables_without_the_record_of_their_schema_are_not_taken_for_nothing(db: Store) -> None:
+    damage(db, "delete from recollect_schema")
+    [found] = [finding for finding in database(db) if finding.status == "problem"]
+    assert found.check == "schema"
+    assert "its tables are there" in found.detail
 
 
 def test_a_lease_that_would_never_run_out_is_cut_to_the_usual(db: Store) -> None:

@@ -112,7 +112,8 @@ def _schema(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _file(connection: sqlite3.Connection, durability: str) -> Iterator[Finding]:
-    schema = _check_schema("sqlite", *_schema(connection))
+    has_tables = connection.execute("select 1 from sqlite_master where name = 'recollect_sessions'").fetchone()
+    schema = _unrecorded(_check_schema("sqlite", *_schema(connection)), has_tables=bool(has_tables))
     yield schema
     damage = [said for (said,) in connection.execute("pragma quick_check(10)") if said != "ok"]
     yield Finding("integrity", "problem" if damage else "ok", "; ".join(damage) or "quick_check finds nothing")
@@ -162,6 +163,7 @@ def _server(store: Store) -> Iterator[Finding]:
         if not fit:
             return
         schema = _check_schema(store.dialect, *store.schema_version())
+        schema = _unrecorded(schema, has_tables=bool(store.ask(_find_tables)))
         yield schema
         if _can_be_read(schema):
             yield from _parts_and_content(store.dialect, store.transact)
@@ -190,12 +192,26 @@ def _check_schema(dialect: str, schema: int, min_reader: int) -> Finding:
     return Finding("schema", "ok", f"{schema}, the newest" if schema == newest else f"{schema}, from a newer program")
 
 
+def _unrecorded(schema: Finding, *, has_tables: bool) -> Finding:
+    """Tables without the record of their schema are not nothing: they are not to be made, nor used."""
+    if not has_tables or not schema.detail.startswith(_NOTHING):
+        return schema
+    return Finding("schema", "problem", "its tables are there, but no record of their schema; take it from a backup")
+
+
+_NOTHING: Final = "it holds no sessions of this library"
+
 _BY_HAND: Final = "; it works, and is brought there by: recollect migrate"
 
 
 def _can_be_read(schema: Finding) -> bool:
     """Whether the tables are those that this program knows, or more."""
     return schema.status == "ok"
+
+
+@reads
+async def _find_tables(tx: Tx) -> list[str]:
+    return list((await tables.found(tx, "postgres")).tables)
 
 
 @reads

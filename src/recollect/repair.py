@@ -101,10 +101,12 @@ async def _mend_index(tx: Tx, dialect: str, lack: tables.Lack, *, dry_run: bool)
     Raises:
         Duplicate: it is to hold each key once, and there is one twice.
     """
+    if dialect == "postgres":
+        await tx.execute(("set local statement_timeout = 0", {}))  # it takes as long as it takes
     if lack not in tables.lacks(dialect, await tables.found(tx, dialect)):
         return []
     if lack.fault != "missing":
-        await tx.execute((f"drop index {lack.name}", {}))
+        await tables.drop_index(tx, dialect, lack.name)
     await tx.execute((migrate.parts(dialect)[lack.name], {}))
     return _told([Change(None, f"index {lack.name}", lack.fault, "made")], dry_run=dry_run)
 

@@ -79,6 +79,14 @@ def lacks(dialect: str, there: Parts) -> Iterator[Lack]:
             yield Lack("index", name, "defined otherwise" if name in there.indexes else "missing")
 
 
+async def drop_index(tx: Tx, dialect: str, name: str) -> None:
+    """Drop one of our indexes, in whatever schema its table is."""
+    if dialect == "postgres":
+        table = expected(dialect).indexes[name].table
+        [[(name,)]] = await tx.execute((_IN_ITS_SCHEMA.format(table=table), {"name": name}))
+    await tx.execute((f"drop index {name}", {}))
+
+
 def _table_lacks(name: str, wanted: Table, there: Table | None) -> Iterator[Lack]:
     if there is None:
         yield Lack("table", name, "missing")
@@ -173,6 +181,11 @@ select name, sql from sqlite_master where type = 'index' and sql is not null and
 _OIDS: Final = ", ".join(
     f"to_regclass('recollect_{table}')" for table in ("sessions", "values", "runs", "messages", "prompts", "leases")
 )
+
+_IN_ITS_SCHEMA: Final = """
+select cast(cast(i.oid as regclass) as text) from pg_index x join pg_class i on i.oid = x.indexrelid
+where x.indrelid = to_regclass('{table}') and i.relname = :name
+"""
 
 _POSTGRES_COLUMNS: Final = f"""
 select c.relname, a.attname, format_type(a.atttypid, null), a.attnotnull
