@@ -497,3 +497,17 @@ async def test_a_run_that_is_refused_beside_another_leaves_nothing_although_a_lo
     await db.finish_run(alone, [answer()])
     session = await db.get_session("s")
     assert [run.status for run in session.runs] == ["interrupted", "completed", "completed"]
+
+
+async def test_however_often_a_run_is_refused_the_next_one_is_not(db: Face) -> None:
+    """Postgres prepares what comes again and again; what was refused with its transaction is not prepared."""
+    whole = {"history": HistoryLimits(), "with_state": True, "with_summary": True}
+    for before in range(4):
+        for number in range(before):
+            await turn(db, f"s{before}", run_id=f"r{number}", **whole)
+        for _ in range(2):
+            await turn(db, f"s{before}", run_id="r", **whole)
+            for _ in range(before):
+                with pytest.raises(RunConflict):
+                    await db.begin_run(f"s{before}", [user()], run_id="r", **whole)
+            await db.delete_session(f"s{before}")
