@@ -210,7 +210,8 @@ class PostgresDb(Store):
         if not self._is_ready and isinstance(error, UNPREPARED):
             await self._prepare(world)
         elif not _may_repeat(error, tx, tries, gone=gone):
-            raise typed(error, self.address, gone=gone, unknown=gone and tx.is_committing) from error
+            unknown = tx.has_stored or (gone and tx.is_committing)
+            raise typed(error, self.address, gone=gone, unknown=unknown) from error
         elif not gone:
             await world.sleep(random.uniform(0.001, 0.01) * tries)  # noqa: S311 - no secret
 
@@ -273,6 +274,8 @@ async def _undone(wire: Wire, tx: PostgresTx, error: BaseException) -> bool:
 
 def _may_repeat(error: psycopg.Error, tx: PostgresTx, tries: int, *, gone: bool) -> bool:
     """Whether nothing of it is stored, and the same may well work the next time."""
+    if tx.has_stored:
+        return False
     if isinstance(error, PASSING):
         return tries < TRIES
     return gone and not tx.is_committing and tries < TRIES_ELSEWHERE

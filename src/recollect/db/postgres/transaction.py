@@ -14,7 +14,17 @@ from recollect.port import Duplicate, Missing, Mode, Params, Row, Statement
 class PostgresTx:
     """One transaction on one connection."""
 
-    __slots__ = ("_at_once", "_dialect", "_first", "_given", "_is_open", "_mode", "_wire", "is_committing")
+    __slots__ = (
+        "_at_once",
+        "_dialect",
+        "_first",
+        "_given",
+        "_is_open",
+        "_mode",
+        "_wire",
+        "has_stored",
+        "is_committing",
+    )
 
     def __init__(
         self,
@@ -36,6 +46,8 @@ class PostgresTx:
         self._is_open = False
         self.is_committing = False
         """Whether a commit was sent, so that without an answer nobody knows whether it happened."""
+        self.has_stored = False
+        """Whether a change was committed, so that the operation must not be repeated, whatever else it wants."""
 
     async def execute(self, *statements: Statement, more: bool = False) -> list[list[Row]]:
         made = [self._dialect.command(sql, params, self._given) for sql, params in statements]
@@ -54,6 +66,7 @@ class PostgresTx:
             if before:  # perhaps it was the look at the schema
                 raise
             raise Missing from error
+        self.has_stored = self.has_stored or self.is_committing
         self._is_open, self.is_committing = explicit and not ends, False
         found = iter(answers[len(before) :])
         return [[] if command is None else next(found) for command in made]
