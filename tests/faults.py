@@ -6,12 +6,12 @@ A fault raises what SQLite raises, and leaves the connection as SQLite leaves it
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recollect.db.sqlite import SqliteDb
-from recollect.errors import DatabaseBusy, DatabaseError, DatabaseFull
+from recollect.errors import DatabaseBusy, DatabaseError, DatabaseFull, OutcomeUnknown
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -19,10 +19,12 @@ Rows = dict[str, list[tuple[Any, ...]]]
 class Kind(NamedTuple):
     """A way to fail."""
 
-    code: int
+    code: Any
+    """SQLite's, or the SQLSTATE of Postgres; None where the connection is lost."""
     text: str
-    error: type[DatabaseError]
-    """What the caller gets, where the outcome is known."""
+    error: type[DatabaseError] | None
+    """What the caller gets, where the outcome is known; None where it is repeated, and the caller gets what it asked
+    for."""
     undoes: tuple[str, ...] = ()
     """What SQLite itself undoes the whole transaction at; else it stays open."""
     ends: bool = False
@@ -35,6 +37,20 @@ KINDS = {
     "failing": Kind(sqlite3.SQLITE_IOERR_WRITE, "disk I/O error", DatabaseError, ("statement", "commit")),
     "lost": Kind(sqlite3.SQLITE_IOERR_ACCESS, "disk I/O error", DatabaseError, ends=True),
 }
+
+
+class Call(NamedTuple):
+    """What was run: a statement, a begin or a commit."""
+
+    sql: str
+    writes: bool = False
+    """Whether its transaction changes something."""
+    commits: bool = False
+    """Whether it is the commit, in words or by the end of what was sent together."""
+    ends: bool = False
+    """Whether a commit was sent with it, so that without an answer nobody knows what is stored."""
+    follows: bool = False
+    """Whether a change of the same operation was committed before."""
 
 
 class Fault(NamedTuple):
@@ -66,7 +82,7 @@ class Faults:
         self.fault: Fault | None = None
         self.fired = False
         self.failed = ""
-        self.calls: list[str] = []
+        self.calls: list[Call] = []
         self.begins = 0
         self.commits = 0
         self.committed = committed
@@ -76,10 +92,10 @@ class Faults:
         self.watch()
         self.fault = fault
 
-    def due(self, sql: str, params: Any, *, writes: bool) -> bool:
+    def due(self, call: Call, params: Any) -> bool:
         """Count a call; whether it is to fail."""
-        self.calls.append(sql)
-        begins, commits = sql == "begin immediate", sql == "commit" and writes
+        self.calls.append(call)
+        sql, (begins, commits) = call.sql, (call.writes and call.sql.startswith("begin"), call.writes and call.commits)
         self.begins += begins
         self.commits += commits
         fault = self.fault
@@ -111,7 +127,8 @@ class FaultyConnection:
             raise _error(self._ended)
         if sql.startswith("begin"):
             self._writes = sql == "begin immediate"
-        if sql == "rollback" or not self._faults.due(sql, params, writes=self._writes):
+        call = Call(sql, self._writes, sql == "commit", self._writes and sql == "commit")
+        if sql == "rollback" or not self._faults.due(call, params):
             done = self._real.execute(sql, params)
             if sql == "commit" and self._faults.committed is not None:
                 self._faults.committed()
@@ -139,12 +156,32 @@ def _error(kind: Kind) -> sqlite3.OperationalError:
 class FaultyDb(SqliteDb):
     """A database in a file, whose connections fail as its `faults` say. It does not wait long for others."""
 
+    kinds = KINDS
+    in_doubt = KINDS["failing"]
+
     def __init__(self, db_file: Path, **options: Any) -> None:
         super().__init__(db_file, **({"durability": "normal", "timeout": 0.02} | options))
         self.faults = Faults()
 
     def _connect(self) -> Any:
         return FaultyConnection(super()._connect(), self.faults)
+
+    def rows(self) -> Rows:
+        assert self.db_file is not None
+        return rows_in(Path(self.db_file))
+
+    @staticmethod
+    def faults_at(number: int) -> Iterator[Fault]:
+        for kind in KINDS.values():
+            yield Fault(kind, at=number)
+        for name in ("failing", "lost"):
+            yield Fault(KINDS[name], at=number, after=True)
+
+    @staticmethod
+    def told(fault: Fault, call: Call) -> type[DatabaseError] | None:
+        """What the caller is told. Only a commit leaves in doubt, and only where SQLite has ended the transaction."""
+        in_doubt = fault.kind is KINDS["failing"] or (fault.kind is KINDS["lost"] and fault.after)
+        return OutcomeUnknown if call.commits and call.writes and in_doubt else fault.kind.error
 
 
 def rows_in(file: Path) -> Rows:

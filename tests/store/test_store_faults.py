@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import pkgutil
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -17,12 +18,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from faults import KINDS, Fault, FaultyDb, Rows, rows_in
+from faults import KINDS, Call, Fault, FaultyDb, Rows
+from postgres_faults import KINDS as POSTGRES_KINDS
+from postgres_faults import FaultyPostgresDb
+from postgres_kit import postgres_url
 from store_kit import Face, MovingClock, answer, calls, change_rows, result, system, user
 
 import recollect.store
 from recollect.db.sqlite import SqliteDb
-from recollect.errors import DatabaseBusy, DatabaseError, OutcomeUnknown
+from recollect.errors import DatabaseBusy, DatabaseError, DatabaseUnreachable, OutcomeUnknown
+from recollect.heartbeat import HEARTBEAT
 from recollect.history import HistoryLimits
 from recollect.port import Tx, writes
 from recollect.run import RunOutput, RunStatus
@@ -53,18 +58,37 @@ TOKEN = 77
 """Of the claim on session ``s``."""
 
 
-class World(NamedTuple):
-    """A database that every case begins with, and what its callers hold."""
+class Held(NamedTuple):
+    """What the callers of the database that every case begins with hold of it."""
 
-    file: Path
-    clock: MovingClock
     run: OpenRun
     session: AgentSession
     since: Unsummarised
 
+
+class World:
+    """A database that every case begins with."""
+
+    def __init__(self, clock: MovingClock, held: Held) -> None:
+        self.clock = clock
+        self.run, self.session, self.since = held
+
+    @contextlib.contextmanager
+    def copied(self, folder: Path) -> Iterator[FaultyDb | FaultyPostgresDb]:
+        """An equal one, open for reading and writing."""
+        raise NotImplementedError
+
+
+class SqliteWorld(World):
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        clock = MovingClock()
+        clock.stop()
+        with SqliteDb(file, clock=clock) as store:
+            super().__init__(clock, fill(store))
+
     @contextlib.contextmanager
     def copied(self, folder: Path) -> Iterator[FaultyDb]:
-        """An equal database, open for reading and writing."""
         for old in folder.glob("copy.db*"):
             old.unlink()
         shutil.copy(self.file, folder / "copy.db")
@@ -74,29 +98,60 @@ class World(NamedTuple):
             yield store
 
 
+class PostgresWorld(World):
+    def __init__(self, store: FaultyPostgresDb, clock: MovingClock) -> None:
+        self.store = store
+        super().__init__(clock, fill(store))
+        HEARTBEAT.forget(store)  # a sign of life would be taken for a statement of the operation
+        store.save()
+
+    @contextlib.contextmanager
+    def copied(self, folder: Path) -> Iterator[FaultyPostgresDb]:
+        """Its rows as they were. It stays open: what makes a connection ready is done once."""
+        self.store.restore()
+        self.store.faults.watch()
+        yield self.store
+
+
+def fill(store: Store) -> Held:
+    for number in (1, 2):
+        run = store.begin_run("s", [user()], run_id=f"r{number}", prompt=system(), state={"k": number})
+        store.append_messages(run, [calls("c"), result("c")])
+        store.finish_run(run, [answer()])
+    store.finish_run(store.begin_run("s", [user()], run_id="failed"), status=RunStatus.error, error="no")
+    store.begin_run("s", [user()], run_id="gone")
+    store.transact(change_rows, "update recollect_leases set until = 0")
+    for own in ("u1", "u2"):
+        store.create_session(own, user_id="u", metadata={"k": own}, session_state={"k": 1})
+    store.transact(names.begin_naming, "s", TOKEN)
+    run = store.transact(begin.begin_run, "s", [user()], run_id="open", token=1)
+    store.begin_run("d", [user()], run_id="dead")
+    store.transact(change_rows, "update recollect_leases set until = 0 where session_id = 'd'")
+    session = store.get_session("s")
+    assert session is not None
+    session.name = "Saved"
+    session.session_state["saved"] = True
+    session.upsert_run(said_elsewhere("added"))
+    return Held(run, session, store.transact(summaries.get_unsummarised, "s"))
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    file = tmp_path_factory.mktemp("faults") / "whole.db"
+def sqlite_world(tmp_path_factory: pytest.TempPathFactory) -> SqliteWorld:
+    return SqliteWorld(tmp_path_factory.mktemp("faults") / "whole.db")
+
+
+@pytest.fixture(scope="module")
+def postgres_world() -> Iterator[World]:
     clock = MovingClock()
     clock.stop()
-    with SqliteDb(file, clock=clock) as store:
-        for number in (1, 2):
-            run = store.begin_run("s", [user()], run_id=f"r{number}", prompt=system(), state={"k": number})
-            store.append_messages(run, [calls("c"), result("c")])
-            store.finish_run(run, [answer()])
-        store.finish_run(store.begin_run("s", [user()], run_id="failed"), status=RunStatus.error, error="no")
-        store.begin_run("s", [user()], run_id="gone")
-        store.transact(change_rows, "update recollect_leases set until = 0")
-        for own in ("u1", "u2"):
-            store.create_session(own, user_id="u", metadata={"k": own}, session_state={"k": 1})
-        store.transact(names.begin_naming, "s", TOKEN)
-        run = store.transact(begin.begin_run, "s", [user()], run_id="open", token=1)
-        session = store.get_session("s")
-        assert session is not None
-        session.name = "Saved"
-        session.session_state["saved"] = True
-        session.upsert_run(said_elsewhere("added"))
-        return World(file, clock, run, session, store.transact(summaries.get_unsummarised, "s"))
+    with postgres_url() as url, FaultyPostgresDb(url, clock=clock, pool=2) as store:
+        yield PostgresWorld(store, clock)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def world(request: pytest.FixtureRequest) -> World:
+    made: World = request.getfixturevalue(f"{request.param}_world")
+    return made
 
 
 def said_elsewhere(run_id: str) -> RunOutput:
@@ -164,6 +219,7 @@ CASES = {
     "begin": Case(begin.begin_run, lambda _: given("s", [user(), user()], run_id="r", state={"k": 3}, **ALL)),
     "begin in a new session": Case(begin.begin_run, lambda _: given("new", [user()], run_id="r", prompt=system())),
     "begin again": Case(begin.begin_run, lambda _: given("s", [user()], run_id="failed", again=True, **ALL)),
+    "begin beside a dead one": Case(begin.begin_run, lambda _: given("d", [user()], run_id="r", **ALL)),
     "begin alone": Case(begin.begin_run, lambda _: given("u1", [user()], run_id="r", user_id="u", alone=True)),
     "count ahead": Case(begin.count_ahead, lambda world: given(world.run)),
     "refresh run": Case(begin.refresh_run, lambda world: given(world.run, **ALL)),
@@ -220,36 +276,17 @@ def test_no_operation_of_the_store_is_missing_here() -> None:
 class Course(NamedTuple):
     """What an operation runs when nothing fails, and what is stored at first and after each commit."""
 
-    ran: list[str]
+    ran: list[Call]
     states: list[Rows]
-
-    def writes(self, number: int) -> bool:
-        """Whether a call belongs to a transaction that writes."""
-        return [sql for sql in self.ran[: number + 1] if sql.startswith("begin")][-1:] == ["begin immediate"]
 
 
 async def course(case: Case, world: World, face: Make, folder: Path) -> Course:
     with world.copied(folder) as store:
-        assert store.db_file is not None
-        file = store.db_file
-        states = [rows_in(file)]
-        store.faults.watch(lambda: states.append(rows_in(file)))
+        states = [store.rows()]
+        store.faults.watch(lambda: states.append(store.rows()))
         await case.done(face(store), world)
-        assert states[-1] == rows_in(file)
+        assert states[-1] == store.rows()
         return Course(store.faults.calls, states)
-
-
-def faults_at(number: int) -> Iterator[Fault]:
-    for kind in KINDS.values():
-        yield Fault(kind, at=number)
-    for name in ("failing", "lost"):
-        yield Fault(KINDS[name], at=number, after=True)
-
-
-def told(fault: Fault, sql: str, *, writes: bool) -> type[DatabaseError]:
-    """What the caller is told. Only a commit leaves in doubt, and only where SQLite has ended the transaction."""
-    in_doubt = fault.kind is KINDS["failing"] or (fault.kind is KINDS["lost"] and fault.after)
-    return OutcomeUnknown if sql == "commit" and writes and in_doubt else fault.kind.error
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -258,38 +295,47 @@ async def test_each_statement_may_fail_and_all_is_as_before_or_as_after(
 ) -> None:
     case = CASES[name]
     good = await course(case, world, face, tmp_path)
-    for number, sql in enumerate(good.ran):
-        commits = good.ran[:number].count("commit")
-        for fault in faults_at(number):
-            stored = sql == "commit" and fault.after
-            with world.copied(tmp_path) as store:
-                assert store.db_file is not None
-                db = face(store)
-                store.faults.arm(fault)
-                with pytest.raises(DatabaseError, match=r"copy\.db") as caught:
+    with world.copied(tmp_path) as store:
+        faults = [(fault, call) for at, call in enumerate(good.ran) for fault in store.faults_at(at)]
+    for fault, call in faults:
+        assert fault.at is not None
+        commits = sum(before.commits for before in good.ran[: fault.at])
+        stored = call.commits and fault.after
+        with world.copied(tmp_path) as store:
+            db = face(store)
+            store.faults.arm(fault)
+            error = store.told(fault, call)
+            if error is not None:
+                with pytest.raises(DatabaseError, match=re.escape(store.address)) as caught:
                     await case.done(db, world)
-                assert type(caught.value) is told(fault, sql, writes=good.writes(number)), (fault, sql)
-                assert rows_in(store.db_file) == good.states[commits + stored], (fault, sql)
+                assert type(caught.value) is error, (fault, call)
+                assert store.rows() == good.states[commits + stored], (fault, call)
                 store.faults.watch()
-                if not stored:
-                    await case.done(db, world)
-                    assert rows_in(store.db_file) == good.states[-1], (fault, sql)
+            if not stored and not call.follows:
+                await case.done(db, world)
+                assert store.faults.fired or error, (fault, call)
+                assert store.rows() == good.states[-1], (fault, call)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_after_a_failure_readers_and_writers_both_go_on(
-    world: World, face: Make, tmp_path: Path, kind: str
-) -> None:
+async def test_after_a_failure_readers_and_writers_both_go_on(world: World, face: Make, tmp_path: Path) -> None:
     with world.copied(tmp_path) as store:
         db = face(store)
-        for _ in range(3):
+        for kind in [*store.kinds.values()] * 2:
+            fault = Fault(kind, at=1)
             for use in (lambda: db.get_session("s"), lambda: db.update_values("s", "state", {"k": 9})):
-                store.faults.arm(Fault(KINDS[kind], at=1))
-                with pytest.raises(KINDS[kind].error):
-                    await use()
                 store.faults.watch()
                 await use()
-        assert len(store._readers) == 1
+                error = store.told(fault, store.faults.calls[1])
+                store.faults.arm(fault)
+                if error is None:
+                    await use()
+                else:
+                    with pytest.raises(error):
+                        await use()
+                assert store.faults.fired
+                store.faults.watch()
+                await use()
+        assert len(store._readers if isinstance(store, FaultyDb) else store._pools._for_threads(2)._idle) <= 1
 
 
 @writes
@@ -326,29 +372,27 @@ FIRST = 1
 """Where the group begins: the commit of the one who held the writer comes before."""
 
 
-async def group(world: World, folder: Path) -> tuple[list[str], Rows, Rows]:
+async def group(world: SqliteWorld, folder: Path) -> tuple[list[Call], Rows, Rows]:
     """What a group runs when nothing fails, and what is stored before and after."""
     with world.copied(folder) as store:
-        assert store.db_file is not None
-        before = rows_in(store.db_file)
+        before = store.rows()
         assert not any(isinstance(told, Exception) for told in await together(store, world))
-        ran = store.faults.calls
+        ran = [call.sql for call in store.faults.calls]
         assert (ran.count("commit"), ran.count("savepoint one")) == (2, 4)
-        return ran, before, rows_in(store.db_file)
+        return store.faults.calls, before, store.rows()
 
 
 async def test_whatever_fails_once_in_a_group_each_writer_is_stored_or_told_of_doubt(
-    world: World, tmp_path: Path
+    sqlite_world: SqliteWorld, tmp_path: Path
 ) -> None:
-    ran, before, after = await group(world, tmp_path)
+    ran, before, after = await group(sqlite_world, tmp_path)
     for number in range(FIRST, len(ran)):
-        for fault in faults_at(number):
-            with world.copied(tmp_path) as store:
-                assert store.db_file is not None
-                found = {type(told) for told in await together(store, world, fault)}
+        for fault in FaultyDb.faults_at(number):
+            with sqlite_world.copied(tmp_path) as store:
+                found = {type(told) for told in await together(store, sqlite_world, fault)}
                 assert store.faults.fired
-                stored = rows_in(store.db_file)
-            if told(fault, ran[number], writes=True) is OutcomeUnknown:
+                stored = store.rows()
+            if FaultyDb.told(fault, ran[number]) is OutcomeUnknown:
                 assert (found, stored) == ({OutcomeUnknown}, after if fault.after else before), fault
             elif fault.kind is KINDS["busy"] and number == FIRST:
                 assert (found, stored) == ({DatabaseBusy}, before)
@@ -359,12 +403,11 @@ async def test_whatever_fails_once_in_a_group_each_writer_is_stored_or_told_of_d
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_writer_that_always_fails_harms_none_that_share_its_commit(
-    world: World, tmp_path: Path, kind: str
+    sqlite_world: SqliteWorld, tmp_path: Path, kind: str
 ) -> None:
-    with world.copied(tmp_path) as store:
-        assert store.db_file is not None
+    with sqlite_world.copied(tmp_path) as store:
         poison = Fault(KINDS[kind], mark="poison")
-        found = await together(store, world, poison, "poison")
+        found = await together(store, sqlite_world, poison, "poison")
         assert [type(each) for each in found if isinstance(each, Exception)] == [KINDS[kind].error]
         assert isinstance(found[0], Exception)
         assert store.get_values("u1", "state") == {"k": 1}
@@ -373,16 +416,36 @@ async def test_a_writer_that_always_fails_harms_none_that_share_its_commit(
         assert [message.text for message in store.get_run("open", "s").messages] == ["Hi", "Hello"]  # type: ignore[union-attr]
 
 
-async def test_a_repeated_write_that_was_refused_in_doubt_is_stored_once(world: World, tmp_path: Path) -> None:
+async def test_a_repeated_write_that_was_refused_in_doubt_is_stored_once(
+    world: World, face: Make, tmp_path: Path
+) -> None:
     """Whoever writes at a place may simply write again."""
     for after in (False, True):
         with world.copied(tmp_path) as store:
-            store.faults.arm(Fault(KINDS["failing"], commit=1, after=after))
+            db = face(store)
+            store.faults.arm(Fault(store.in_doubt, commit=1, after=after))
             with pytest.raises(OutcomeUnknown, match="look before you repeat it"):
-                await store.aappend_messages(world.run, [answer()], at=1)
+                await db.append_messages(world.run, [answer()], at=1)
             with pytest.raises(ValueError, match="already") if after else contextlib.nullcontext():
-                await store.aappend_messages(world.run, [answer()], at=1)
-            assert len(store.get_run("open", "s").messages) == 2  # type: ignore[union-attr]
+                await db.append_messages(world.run, [answer()], at=1)
+            assert len((await db.get_run("open", "s")).messages) == 2
+
+
+@pytest.mark.parametrize("kind", ["deadlock", "serialization", "ended", "lost"])
+async def test_what_passes_is_tried_again_a_bounded_number_of_times(
+    postgres_world: World, face: Make, tmp_path: Path, kind: str
+) -> None:
+    with postgres_world.copied(tmp_path) as store:
+        before = store.rows()
+        db = face(store)
+        fault = Fault(POSTGRES_KINDS[kind], at=0, stays=True)
+        store.faults.arm(fault)
+        with pytest.raises(DatabaseUnreachable if fault.kind.ends else DatabaseBusy):
+            await db.create_session("new")
+        assert 3 <= len(store.faults.calls) <= 30
+        assert store.rows() == before
+        store.faults.watch()
+        await db.create_session("new")
 
 
 async def test_only_what_this_holder_of_a_run_has_stored_is_taken_for_its_own(
