@@ -5,6 +5,7 @@ import platform
 import sqlite3
 
 import hypothesis
+import postgres_server
 import pytest
 
 # Timings are the business of `make bench`; on CI the examples are the same on every run.
@@ -12,8 +13,17 @@ hypothesis.settings.register_profile("recollect", deadline=None, derandomize=boo
 hypothesis.settings.load_profile("recollect")
 
 
-def pytest_report_header() -> str:
-    return f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+def pytest_configure() -> None:
+    postgres_server.demand()
+
+
+def pytest_report_header() -> list[str]:
+    versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    return [versions, postgres_server.header()]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    postgres_server.summarise(terminalreporter)
 
 
 @pytest.fixture
