@@ -45,6 +45,8 @@ class Call(NamedTuple):
     sql: str
     writes: bool = False
     """Whether its transaction changes something."""
+    begins: bool = False
+    """Whether it is the begin, in words or as the first that is sent."""
     commits: bool = False
     """Whether it is the commit, in words or by the end of what was sent together."""
     ends: bool = False
@@ -95,7 +97,7 @@ class Faults:
     def due(self, call: Call, params: Any) -> bool:
         """Count a call; whether it is to fail."""
         self.calls.append(call)
-        sql, (begins, commits) = call.sql, (call.writes and call.sql.startswith("begin"), call.writes and call.commits)
+        sql, begins, commits = call.sql, call.writes and call.begins, call.writes and call.commits
         self.begins += begins
         self.commits += commits
         fault = self.fault
@@ -127,7 +129,7 @@ class FaultyConnection:
             raise _error(self._ended)
         if sql.startswith("begin"):
             self._writes = sql == "begin immediate"
-        call = Call(sql, self._writes, sql == "commit", self._writes and sql == "commit")
+        call = Call(sql, self._writes, sql.startswith("begin"), sql == "commit", self._writes and sql == "commit")
         if sql == "rollback" or not self._faults.due(call, params):
             done = self._real.execute(sql, params)
             if sql == "commit" and self._faults.committed is not None:

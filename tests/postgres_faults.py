@@ -74,22 +74,30 @@ class FaultyWire(Wire):
 
     def _calls(self, batch: Sequence[Statement]) -> list[Call]:
         sent = [sql for sql, _ in batch]
-        is_open = self.connection.info.transaction_status != TransactionStatus.IDLE or sent[0].startswith("begin")
-        if not is_open:
+        in_midst = self.connection.info.transaction_status != TransactionStatus.IDLE
+        if not in_midst and not sent[0].startswith("begin"):
             sent.append(COMMIT)
         ends = self._writes and sent[-1] in ("commit", COMMIT)
-        return [Call(sql, self._writes, sql in ("commit", COMMIT), ends, self._follows) for sql in sent]
+        begin = None if in_midst else 0
+        return [
+            Call(sql, self._writes, at == begin, sql in ("commit", COMMIT), ends, self._follows)
+            for at, sql in enumerate(sent)
+        ]
 
     async def _fail(self, batch: list[Statement], calls: list[Call], at: int, fault: Fault) -> list[list[Row]]:
+        kind, after = fault.kind, fault.after and not self._faults.fired
         self._faults.fired = True
-        kind = fault.kind
-        if kind is KINDS["lost"] or (fault.after and calls[at].commits):
-            return await self._lose(batch, sent=fault.after)
+        if kind is KINDS["lost"] or (after and calls[at].commits):
+            return await self._lose(batch, sent=after)
         failing = (
             END if kind.ends else f"do $$ begin raise exception '{kind.text}' using errcode = '{kind.code}'; end $$"
         )
-        batch[at + fault.after : at + 1] = [(failing, {})]
-        return await super().send(batch)
+        batch[at + after : at + 1] = [(failing, {})]
+        try:
+            return await super().send(batch)
+        except psycopg.errors.UniqueViolation:  # a statement before it was refused, so it was not reached
+            self._faults.arm(fault)
+            raise
 
     async def _lose(self, batch: list[Statement], *, sent: bool) -> list[list[Row]]:
         """Lose the connection before the batch arrives, or its answer on the way back."""

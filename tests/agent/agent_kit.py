@@ -9,6 +9,7 @@ from typing import Any
 
 from recollect import Agent, Message, RunOutputEvent, Usage
 from recollect.port import Delta, ModelRequest, Reply, World
+from recollect.store import Store
 
 
 class Sync:
@@ -51,6 +52,20 @@ class Async:
 
 
 FACES = {"sync": Sync, "async": Async}
+
+
+class Bound:
+    """Makes agents on a database of one test's own, seen through one face."""
+
+    def __init__(self, place: str, backend: str, db: Store, face: str, *, cached: bool) -> None:
+        self.place = place
+        """The database's address, by which `open_db` opens it once more."""
+        self.backend = backend
+        self._face = FACES[face]
+        self._usual = {"db": db, "cache_session": cached}
+
+    def __call__(self, model: Any, **options: Any) -> Any:
+        return self._face(Agent(model, **(self._usual | options)))
 
 
 class ScriptedModel:

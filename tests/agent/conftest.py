@@ -1,21 +1,43 @@
-"""Every test of an agent runs through both faces."""
+"""Every test of an agent runs through both faces, and on each kind of database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from agent_kit import FACES
+from agent_kit import Bound
+from postgres_kit import postgres_url
 
-from recollect import Agent, SqliteDb
+from recollect import PostgresDb, SqliteDb
+
+BINDINGS = {
+    "sync": ("sqlite", "sync", False),
+    "async": ("sqlite", "async", False),
+    "cached": ("sqlite", "async", True),
+    "postgres": ("postgres", "sync", False),
+    "cached-postgres": ("postgres", "async", True),
+}
+"""Database, face, and whether sessions are cached."""
 
 
-@pytest.fixture(params=[*FACES, "cached"])
-def bound(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Make an agent on a database of this test's own, seen through one face."""
-    with SqliteDb(tmp_path / "agent.db", durability="normal") as db:
-        usual = {"db": db, "cache_session": request.param == "cached"}
-        face = FACES.get(request.param, FACES["async"])
-        yield lambda model, **options: face(Agent(model, **(usual | options)))
+def _place(backend: str, folder: Path) -> Iterator[str]:
+    if backend == "postgres":
+        with postgres_url() as url:
+            yield url
+    else:
+        yield str(folder / "agent.db")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database, of each kind; for tests of several processes."""
+    yield from _place(request.param, tmp_path)
+
+
+@pytest.fixture(params=BINDINGS)
+def bound(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bound]:
+    backend, face, cached = BINDINGS[request.param]
+    for place in _place(backend, tmp_path):
+        with SqliteDb(place, durability="normal") if backend == "sqlite" else PostgresDb(place, pool=4) as db:
+            yield Bound(place, backend, db, face, cached=cached)

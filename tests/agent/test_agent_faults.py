@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from agent_kit import ScriptedModel, calls
-from faults import KINDS, Fault, FaultyDb
+from agent_kit import Bound, ScriptedModel, calls
+from faults import Call, Fault, FaultyDb
+from postgres_faults import FaultyPostgresDb
 
 from recollect import (
     Agent,
@@ -30,14 +31,16 @@ from recollect.store.outcome import find_finished
 
 pytestmark = pytest.mark.anyio
 
-Bound = Callable[..., Any]
 
 OUTCOMES = pytest.mark.parametrize("outcome", ["stored", "not stored"])
 
 
-def doubt(commit: int, outcome: str) -> Fault:
-    """An I/O error at a commit, which took effect or did not."""
-    return Fault(KINDS["failing"], commit=commit, after=outcome == "stored")
+Faulty = FaultyDb | FaultyPostgresDb
+
+
+def doubt(store: Faulty, commit: int, outcome: str) -> Fault:
+    """A commit that took effect or did not, and nobody said which."""
+    return Fault(store.in_doubt, commit=commit, after=outcome == "stored")
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +50,10 @@ def no_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[FaultyDb]:
+def store(bound: Bound, tmp_path: Path) -> Iterator[Faulty]:
     """A session with something to remember."""
-    with FaultyDb(tmp_path / "faults.db", timeout=5) as db:
+    on_postgres = bound.backend == "postgres"
+    with FaultyPostgresDb(bound.place) if on_postgres else FaultyDb(tmp_path / "faults.db", timeout=5) as db:
         opened = db.begin_run("s", [Message("user", "Before")], state={"seen": 0})
         db.finish_run(opened, [Message("assistant", "Indeed")])
         db.faults.watch()
@@ -70,7 +74,7 @@ def looking() -> ScriptedModel:
     return ScriptedModel(calls(("look", '{"place": "here"}')), calls(("look", '{"place": "there"}')), "Nothing.")
 
 
-def talking(bound: Bound, model: ScriptedModel, store: FaultyDb, **options: Any) -> Any:
+def talking(bound: Bound, model: ScriptedModel, store: Faulty, **options: Any) -> Any:
     return bound(model, db=store, tools=[look], session_state={"own": 1}, **options)
 
 
@@ -88,7 +92,7 @@ WHOLE = [
 ]
 
 
-def is_whole(store: FaultyDb, run: Any, model: ScriptedModel) -> None:
+def is_whole(store: Faulty, run: Any, model: ScriptedModel) -> None:
     """The run is stored once and in full, is what the caller got, and took no more than it had to."""
     assert (run.status, run.content, said(run)) == (RunStatus.completed, "Nothing.", WHOLE)
     session = store.get_session("s")
@@ -103,7 +107,7 @@ def is_whole(store: FaultyDb, run: Any, model: ScriptedModel) -> None:
     assert [text for _, text in model.seen(0)] == ["Before", "Indeed", "Look"]
 
 
-async def test_a_run_that_looks_twice_commits_as_often_as_is_assumed_here(bound: Bound, store: FaultyDb) -> None:
+async def test_a_run_that_looks_twice_commits_as_often_as_is_assumed_here(bound: Bound, store: Faulty) -> None:
     model = looking()
     is_whole(store, await talking(bound, model, store).run("Look", session_id="s"), model)
     assert store.faults.commits == STEPS
@@ -113,11 +117,11 @@ async def test_a_run_that_looks_twice_commits_as_often_as_is_assumed_here(bound:
 @OUTCOMES
 @pytest.mark.parametrize("how", ["run", "stream"])
 async def test_a_step_of_unknown_outcome_is_resolved_and_the_run_goes_on(
-    bound: Bound, store: FaultyDb, step: int, outcome: str, how: str
+    bound: Bound, store: Faulty, step: int, outcome: str, how: str
 ) -> None:
     model = looking()
     agent = talking(bound, model, store)
-    store.faults.arm(doubt(step, outcome))
+    store.faults.arm(doubt(store, step, outcome))
     if how == "stream":
         events = [event async for event in agent.events("Look", session_id="s", stream=True, stream_events=True)]
         assert [event.event for event in events].count(RunEvent.tool_call_completed) == 2
@@ -128,16 +132,16 @@ async def test_a_step_of_unknown_outcome_is_resolved_and_the_run_goes_on(
     is_whole(store, run, model)
 
 
-async def test_a_begin_that_was_stored_after_all_is_gone_on_with(bound: Bound, store: FaultyDb) -> None:
+async def test_a_begin_that_was_stored_after_all_is_gone_on_with(bound: Bound, store: Faulty) -> None:
     model = looking()
-    store.faults.arm(doubt(1, "stored"))
+    store.faults.arm(doubt(store, 1, "stored"))
     is_whole(store, await talking(bound, model, store).run("Look", session_id="s"), model)
 
 
-async def test_a_begin_that_was_not_stored_is_said_and_may_be_tried_again(bound: Bound, store: FaultyDb) -> None:
+async def test_a_begin_that_was_not_stored_is_said_and_may_be_tried_again(bound: Bound, store: Faulty) -> None:
     model = looking()
     agent = talking(bound, model, store)
-    store.faults.arm(doubt(1, "not stored"))
+    store.faults.arm(doubt(store, 1, "not stored"))
     with pytest.raises(DatabaseError, match="not begun") as caught:
         await agent.run("Look", session_id="s", run_id="r")
     assert type(caught.value) is DatabaseError
@@ -148,13 +152,13 @@ async def test_a_begin_that_was_not_stored_is_said_and_may_be_tried_again(bound:
 
 @OUTCOMES
 async def test_a_next_attempt_of_unknown_outcome_is_the_next_attempt_only_where_it_is_stored(
-    bound: Bound, store: FaultyDb, outcome: str
+    bound: Bound, store: Faulty, outcome: str
 ) -> None:
     model = ScriptedModel(ModelError("no"), "Yes.")
     agent = bound(model, db=store)
     with pytest.raises(ModelError):
         await agent.run("Look", session_id="s", run_id="r")
-    store.faults.arm(doubt(1, outcome))
+    store.faults.arm(doubt(store, 1, outcome))
     if outcome == "not stored":
         with pytest.raises(DatabaseError, match="not begun"):
             await agent.run("Look", session_id="s", run_id="r")
@@ -167,11 +171,11 @@ async def test_a_next_attempt_of_unknown_outcome_is_the_next_attempt_only_where_
 @pytest.mark.parametrize("commit", [2, 3, 4])
 @OUTCOMES
 async def test_results_of_tools_that_are_in_doubt_together_are_each_resolved(
-    bound: Bound, store: FaultyDb, commit: int, outcome: str
+    bound: Bound, store: Faulty, commit: int, outcome: str
 ) -> None:
     both = calls(("look", '{"place": "here"}'), ("look", '{"place": "there"}'))
     model = ScriptedModel(both, "Nothing.")
-    store.faults.arm(doubt(commit, outcome))
+    store.faults.arm(doubt(store, commit, outcome))
     run = await talking(bound, model, store).run("Look", session_id="s")
     assert store.faults.fired
     assert said(run) == [WHOLE[0], WHOLE[1], WHOLE[2], WHOLE[4], WHOLE[5]]
@@ -181,9 +185,9 @@ async def test_results_of_tools_that_are_in_doubt_together_are_each_resolved(
 
 @OUTCOMES
 async def test_how_a_run_failed_is_stored_once_whatever_the_commit_said(
-    bound: Bound, store: FaultyDb, outcome: str
+    bound: Bound, store: Faulty, outcome: str
 ) -> None:
-    store.faults.arm(doubt(2, outcome))
+    store.faults.arm(doubt(store, 2, outcome))
     with pytest.raises(ModelError) as caught:
         await bound(ScriptedModel(ModelError("too busy")), db=store).run("Look", session_id="s", run_id="r")
     assert caught.value.run is not None
@@ -228,15 +232,15 @@ async def test_the_end_that_somebody_else_gave_a_run_is_not_taken_for_its_own(
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 @OUTCOMES
-@pytest.mark.parametrize("kind", ["failing", "lost"])
+@pytest.mark.parametrize("kind", ["in doubt", "lost"])
 async def test_where_the_database_stays_silent_no_run_is_said_to_be_completed(
-    bound: Bound, store: FaultyDb, step: int, outcome: str, kind: str
+    bound: Bound, store: Faulty, step: int, outcome: str, kind: str
 ) -> None:
     """And once it speaks again, the same run_id gives what was stored, and the model is not asked again."""
     model = looking()
     agent = talking(bound, model, store)
     after = outcome == "stored"
-    store.faults.arm(Fault(KINDS[kind], commit=step, after=after, stays=True))
+    store.faults.arm(Fault(store.kinds.get(kind, store.in_doubt), commit=step, after=after, stays=True))
     told = []
 
     async def listen() -> None:
@@ -245,7 +249,7 @@ async def test_where_the_database_stays_silent_no_run_is_said_to_be_completed(
 
     with pytest.raises(DatabaseError) as caught:
         await listen()
-    known = kind == "lost" and not after  # SQLite had not ended the transaction
+    known = kind == "lost" and not after and bound.backend == "sqlite"  # which had not ended the transaction
     assert type(caught.value) is (DatabaseError if known else OutcomeUnknown)
     assert RunEvent.run_completed not in told
     asked = len(model.requests)
@@ -269,13 +273,16 @@ async def test_where_the_database_stays_silent_no_run_is_said_to_be_completed(
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 @pytest.mark.parametrize("kind", ["full", "failing", "lost"])
 async def test_a_step_that_cannot_begin_ends_the_run_and_a_next_attempt_answers(
-    bound: Bound, store: FaultyDb, step: int, kind: str
+    bound: Bound, store: Faulty, step: int, kind: str
 ) -> None:
     agent = talking(bound, looking(), store)
-    store.faults.arm(Fault(KINDS[kind], begin=step))
+    fault = Fault(store.kinds[kind], begin=step)
+    if store.told(fault, Call("", ends=True)) is OutcomeUnknown:
+        pytest.skip("what Postgres begins and commits in one trip is in doubt; see above")
+    store.faults.arm(fault)
     with pytest.raises(DatabaseError) as caught:
         await agent.run("Look", session_id="s", run_id="r")
-    assert type(caught.value) is KINDS[kind].error
+    assert type(caught.value) is fault.kind.error
     assert store.faults.fired
     stored = store.get_run("r", "s")
     if step == 1:

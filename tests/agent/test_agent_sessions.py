@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_kit import ScriptedModel, calls
+from agent_kit import Bound, ScriptedModel, calls
 
-from recollect import Agent, AgentSession, EchoModel, InvalidArgument, SessionConflict, SessionNotFound, SqliteDb
+from recollect import (
+    Agent,
+    AgentSession,
+    EchoModel,
+    InvalidArgument,
+    SessionConflict,
+    SessionNotFound,
+    SqliteDb,
+    open_db,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -306,10 +314,10 @@ async def test_a_session_becomes_json_and_a_session_again(bound: Any) -> None:
         assert "runs" not in stored.to_dict(include_runs=False)
 
 
-async def test_cache_session_reads_what_is_there(bound: Any, tmp_path: Path) -> None:
+async def test_cache_session_reads_what_is_there(bound: Bound) -> None:
     agent = bound(EchoModel(), session_id="s", cache_session=True)
     await agent.run("First message")
-    with SqliteDb(tmp_path / "agent.db") as other:
+    with open_db(bound.place) as other:
         other.set_session_name("s", "From elsewhere")
     await agent.run("Subsequent message")
     assert await agent.get_session_name() == "From elsewhere"
