@@ -3,10 +3,13 @@
 import os
 import platform
 import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import postgres_server
 import pytest
+from postgres_kit import postgres_url
 
 # Timings are the business of `make bench`; on CI the examples are the same on every run.
 hypothesis.settings.register_profile("recollect", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -29,3 +32,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database of either kind, for tests of several processes; `open_db` opens it."""
+    if request.param == "postgres":
+        with postgres_url() as url:
+            yield url
+    else:
+        yield str(tmp_path / "s.db")

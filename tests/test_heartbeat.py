@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from recollect import EchoModel, Message, NotFound, RunLost, SqliteDb, heartbeat
+from recollect import EchoModel, Message, NotFound, RunLost, SqliteDb, Store, heartbeat, open_db
 from recollect.agent import Agent
 from recollect.heartbeat import HEARTBEAT, Heartbeat
 from recollect.store.continued import request_cancel
@@ -26,7 +26,7 @@ from recollect.store.turns import OpenRun
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from recollect import Agent, Message, RunLost, SqliteDb, heartbeat
+from recollect import Agent, Message, RunLost, heartbeat, open_db
 from recollect.port import Reply
 from recollect.store import turns
 
@@ -54,7 +54,7 @@ def act() -> str:
     (folder / "acted").touch()
     return "acted"
 
-with SqliteDb(folder / "s.db") as db:
+with open_db(sys.argv[3]) as db:
     agent = Agent(Thinking(), db=db, tools=[act])
     try:
         print(agent.run("Act", session_id="s", run_id="r").content)
@@ -63,10 +63,10 @@ with SqliteDb(folder / "s.db") as db:
 """
 
 
-def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
+def start(folder: Path, seconds: float, place: str) -> subprocess.Popen[str]:
     program = textwrap.dedent(PROGRAM)
     return subprocess.Popen(
-        [sys.executable, "-c", program, str(folder), str(seconds)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(folder), str(seconds), place], stdout=subprocess.PIPE, text=True
     )
 
 
@@ -77,15 +77,15 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-def status(db: SqliteDb) -> str:
+def status(db: Store) -> str:
     run = db.get_run("r", "s")
     return "none" if run is None else str(run.status)
 
 
-def test_a_model_may_think_longer_than_a_lease_lasts(tmp_path: Path) -> None:
-    process = start(tmp_path, 3.0)
+def test_a_model_may_think_longer_than_a_lease_lasts(tmp_path: Path, place: str) -> None:
+    process = start(tmp_path, 3.0, place)
     until((tmp_path / "thinking").exists)
-    with SqliteDb(tmp_path / "s.db") as db:
+    with open_db(place) as db:
         seen = set()
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
@@ -99,12 +99,14 @@ def test_a_model_may_think_longer_than_a_lease_lasts(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no processes")
-def test_a_process_that_was_stopped_and_taken_over_from_writes_nothing_and_starts_no_tool(tmp_path: Path) -> None:
-    process = start(tmp_path, 1.0)
+def test_a_process_that_was_stopped_and_taken_over_from_writes_nothing_and_starts_no_tool(
+    tmp_path: Path, place: str
+) -> None:
+    process = start(tmp_path, 1.0, place)
     until((tmp_path / "thinking").exists)
     os.kill(process.pid, signal.SIGSTOP)
     try:
-        with SqliteDb(tmp_path / "s.db") as db:
+        with open_db(place) as db:
             until(lambda: status(db) == "interrupted")
             Agent(EchoModel(reply="here"), db=db).run("Anybody?", session_id="s")
             before = [message.text for message in db.get_messages("s")]
@@ -118,12 +120,12 @@ def test_a_process_that_was_stopped_and_taken_over_from_writes_nothing_and_start
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no processes")
-def test_a_process_that_was_stopped_and_not_taken_over_from_goes_on(tmp_path: Path) -> None:
-    process = start(tmp_path, 1.0)
+def test_a_process_that_was_stopped_and_not_taken_over_from_goes_on(tmp_path: Path, place: str) -> None:
+    process = start(tmp_path, 1.0, place)
     until((tmp_path / "thinking").exists)
     os.kill(process.pid, signal.SIGSTOP)
     try:
-        with SqliteDb(tmp_path / "s.db") as db:
+        with open_db(place) as db:
             until(lambda: status(db) == "interrupted")
             os.kill(process.pid, signal.SIGCONT)
             assert process.communicate(timeout=30)[0] == "done\n"

@@ -29,12 +29,6 @@ def _place(backend: str, folder: Path) -> Iterator[str]:
         yield str(folder / "agent.db")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database, of each kind; for tests of several processes."""
-    yield from _place(request.param, tmp_path)
-
-
 @pytest.fixture(params=BINDINGS)
 def bound(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bound]:
     backend, face, cached = BINDINGS[request.param]

@@ -12,13 +12,12 @@ import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_kit import ScriptedModel, calls
 
-from recollect import Agent, EchoModel, Message, RunStatus, SqliteDb
+from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, Store, open_db
 from recollect.history import UNKNOWN_OUTCOME
 from recollect.port import Delta
 
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.anyio
 SLOW = [Delta("I was "), Delta("about to say"), 30.0, "never"]
 
 
-def last(db: SqliteDb, session_id: str = "s") -> Any:
+def last(db: Store, session_id: str = "s") -> Any:
     return db.get_last_run(session_id)
 
 
@@ -57,8 +56,8 @@ async def test_the_next_turn_shows_the_model_what_was_said_before_it_was_left(bo
     assert model.seen() == [("user", "One"), ("assistant", "Half"), ("user", "Two")]
 
 
-async def test_a_cancelled_task_stores_what_was_said() -> None:
-    with SqliteDb() as db:
+async def test_a_cancelled_task_stores_what_was_said(place: str) -> None:
+    with open_db(place) as db:
         agent = Agent(ScriptedModel(SLOW), db=db)
         said = asyncio.Event()
 
@@ -74,21 +73,21 @@ async def test_a_cancelled_task_stores_what_was_said() -> None:
         assert (last(db).status, last(db).content) == (RunStatus.cancelled, "I was about to say")
 
 
-async def test_a_run_that_times_out_is_stored_as_cancelled() -> None:
+async def test_a_run_that_times_out_is_stored_as_cancelled(place: str) -> None:
     class Waiting(ScriptedModel):
         async def ask(self, request: Any, world: Any) -> Any:
             await asyncio.sleep(30)
             yield
 
-    with SqliteDb() as db:
+    with open_db(place) as db:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await Agent(Waiting(), db=db).arun("Go on", session_id="s")
         assert last(db).status is RunStatus.cancelled
 
 
-async def test_a_run_cancelled_at_any_moment_is_settled_or_was_never_begun() -> None:
-    with SqliteDb() as db:
+async def test_a_run_cancelled_at_any_moment_is_settled_or_was_never_begun(place: str) -> None:
+    with open_db(place) as db:
         agent = Agent(EchoModel(), db=db)
         for number in range(60):
             task = asyncio.create_task(agent.arun("Hi", session_id=f"s{number}"))
@@ -104,7 +103,7 @@ async def test_a_run_cancelled_at_any_moment_is_settled_or_was_never_begun() -> 
         assert not await _leases(db)
 
 
-async def _leases(db: SqliteDb) -> list[Any]:
+async def _leases(db: Store) -> list[Any]:
     from recollect.port import Tx, reads
 
     @reads
@@ -117,8 +116,11 @@ async def _leases(db: SqliteDb) -> list[Any]:
 
 PROGRAM = """
 import json, os, signal, sys, time
-from recollect import Agent, Message, SqliteDb
+from recollect import Agent, Message, heartbeat, open_db
 from recollect.port import Delta, Reply
+from recollect.store import turns
+
+heartbeat.BEAT, turns.LEASE = 0.3, 1_000_000  # where a process died, only its lease tells on Postgres
 
 class Slow:
     id, provider = "slow", "test"
@@ -142,7 +144,7 @@ def work(seconds: float) -> str:
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts behind ignore Ctrl-C
 SECONDS = json.loads(sys.argv[2])
-agent = Agent(Slow(), db=SqliteDb(sys.argv[1]), tools=[work] if SECONDS else [])
+agent = Agent(Slow(), db=open_db(sys.argv[1]), tools=[work] if SECONDS else [])
 try:
     agent.run("Go on", session_id="s", stream=False, user_id="ada") if len(sys.argv) < 4 else list(
         agent.run("Go on", session_id="s", stream=True, user_id="ada"))
@@ -152,8 +154,8 @@ except KeyboardInterrupt:
 """
 
 
-def start(db_file: Path, seconds: list[float], *, stream: bool = False) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(db_file), json.dumps(seconds)]
+def start(place: str, seconds: list[float], *, stream: bool = False) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", textwrap.dedent(PROGRAM), place, json.dumps(seconds)]
     return subprocess.Popen([*words, *(["stream"] if stream else [])], stdout=subprocess.PIPE, text=True)
 
 
@@ -213,33 +215,35 @@ def test_a_model_that_fails_when_it_is_left_does_not_keep_the_run_open() -> None
         assert (last(db).status, last(db).content) == (RunStatus.cancelled, "I was ")
 
 
-def test_ctrl_c_stores_what_was_said(tmp_path: Path) -> None:
-    process = start(tmp_path / "a.db", [], stream=True)
+def test_ctrl_c_stores_what_was_said(place: str) -> None:
+    process = start(place, [], stream=True)
     wait_for(process, "said")
     assert end(process, signal.SIGINT) == 130
-    with SqliteDb(tmp_path / "a.db") as db:
+    with open_db(place) as db:
         assert (last(db).status, last(db).content) == (RunStatus.cancelled, "I was about to say")
 
 
-def test_ctrl_c_does_not_wait_for_running_tools(tmp_path: Path) -> None:
-    process = start(tmp_path / "a.db", [50.0, 0])
+def test_ctrl_c_does_not_wait_for_running_tools(place: str) -> None:
+    process = start(place, [50.0, 0])
     wait_for(process, "working")
     began = time.monotonic()
     assert end(process, signal.SIGINT) == 130
     assert time.monotonic() - began < 15
-    with SqliteDb(tmp_path / "a.db") as db:
+    with open_db(place) as db:
         assert last(db).status is RunStatus.cancelled
 
 
-def test_after_a_kill_everything_committed_is_there_and_the_session_goes_on(tmp_path: Path) -> None:
-    process = start(tmp_path / "a.db", [0, 50.0])
+def test_after_a_kill_everything_committed_is_there_and_the_session_goes_on(place: str) -> None:
+    process = start(place, [0, 50.0])
     wait_for(process, "working")
-    with SqliteDb(tmp_path / "a.db") as db:
+    with open_db(place) as db:
         deadline = time.monotonic() + 10
         while len(last(db).messages) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert last(db).status is RunStatus.running
         end(process, signal.SIGKILL)
+        while isinstance(db, PostgresDb) and last(db).status is RunStatus.running and time.monotonic() < deadline:
+            time.sleep(0.01)
         run = last(db)
         assert run.status is RunStatus.interrupted
         assert [(message.role, message.text) for message in run.messages] == [
@@ -259,8 +263,8 @@ def test_after_a_kill_everything_committed_is_there_and_the_session_goes_on(tmp_
         assert [run.status for run in db.get_session("s").runs] == [RunStatus.interrupted, RunStatus.completed]  # type: ignore[union-attr]
 
 
-def test_one_agent_works_in_several_event_loops_in_turn(tmp_path: Path) -> None:
-    with SqliteDb(tmp_path / "a.db") as db:
+def test_one_agent_works_in_several_event_loops_in_turn(place: str) -> None:
+    with open_db(place) as db:
         agent = Agent(EchoModel(), db=db)
         for number in range(3):
             asyncio.run(agent.arun(f"turn {number}", session_id="s"))
@@ -268,8 +272,8 @@ def test_one_agent_works_in_several_event_loops_in_turn(tmp_path: Path) -> None:
         assert db.get_header("s").completed_count == 4  # type: ignore[union-attr]
 
 
-def test_one_agent_works_in_two_threads_with_a_loop_each(tmp_path: Path) -> None:
-    with SqliteDb(tmp_path / "a.db") as db:
+def test_one_agent_works_in_two_threads_with_a_loop_each(place: str) -> None:
+    with open_db(place) as db:
         agent = Agent(EchoModel(), db=db)
 
         async def talk(name: str) -> None:
@@ -285,16 +289,16 @@ def test_one_agent_works_in_two_threads_with_a_loop_each(tmp_path: Path) -> None
         assert (header.run_count, header.completed_count, header.message_count) == (40, 40, 80)
 
 
-async def test_sync_runs_work_inside_a_running_loop() -> None:
-    with SqliteDb() as db:
+async def test_sync_runs_work_inside_a_running_loop(place: str) -> None:
+    with open_db(place) as db:
         agent = Agent(EchoModel(), db=db)
         assert agent.run("Hi", session_id="s").content == "You said: Hi"
         assert (await agent.arun("Hi", session_id="s")).metrics.history_runs == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_one_agent_works_on_both_sides_of_a_fork(tmp_path: Path) -> None:
-    with SqliteDb(tmp_path / "a.db") as db:
+def test_one_agent_works_on_both_sides_of_a_fork(place: str) -> None:
+    with open_db(place) as db:
         agent = Agent(EchoModel(), db=db)
         agent.run("before", session_id="s")
         child = os.fork()
@@ -310,8 +314,8 @@ def test_one_agent_works_on_both_sides_of_a_fork(tmp_path: Path) -> None:
         assert texts == {"before", "in the child", "in the parent"}
 
 
-async def test_a_message_said_twice_at_once_is_kept_twice_in_one_order() -> None:
-    with SqliteDb() as db:
+async def test_a_message_said_twice_at_once_is_kept_twice_in_one_order(place: str) -> None:
+    with open_db(place) as db:
         agent = Agent(ScriptedModel(*([[0.01, "ok"]] * 10)), db=db)
         await asyncio.gather(*(agent.arun(f"turn {number}", session_id="s") for number in range(10)))
         session = db.get_session("s")
@@ -320,8 +324,8 @@ async def test_a_message_said_twice_at_once_is_kept_twice_in_one_order() -> None
         assert all(run.status is RunStatus.completed for run in session.runs)
 
 
-async def test_open_calls_of_a_run_under_way_are_not_shown_to_others() -> None:
-    with SqliteDb() as db:
+async def test_open_calls_of_a_run_under_way_are_not_shown_to_others(place: str) -> None:
+    with open_db(place) as db:
         opened = db.begin_run("s", [Message("user", "Work")])
         db.append_messages(opened, [calls(("work", "{}"))])
         model = ScriptedModel("Hello")
