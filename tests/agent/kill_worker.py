@@ -1,4 +1,6 @@
-"""Runs that kill their own process at a chosen moment: between any two statements, in a tool, around the model.
+"""Runs that kill their own process at a chosen moment: around any statement, in a tool, around the model.
+
+On Postgres, what is sent together arrives together; so the moments are those before it, and after it was answered.
 
 Reads plans, one JSON object a line; forks a child for each, which runs once and dies; answers with what it had told.
 """
@@ -17,8 +19,9 @@ from typing import Any
 
 import openai
 
-from recollect import Agent, RunEvent, RunOutputEvent, SqliteDb
+from recollect import Agent, RunEvent, RunOutputEvent, SqliteDb, Store, open_db
 from recollect.db import sqlite
+from recollect.db.postgres.transaction import Wire
 from recollect.models.openai import OpenAIResponses
 
 
@@ -49,6 +52,34 @@ class Connection(sqlite3.Connection):
         return cursor
 
 
+def watch_wires(moments: Moments) -> None:
+    """Have what is sent to Postgres pass as moments."""
+    plain = Wire.send
+
+    async def send(wire: Wire, batch: Any) -> Any:
+        moments.passes(" ".join(batch[0][0].split())[:60])
+        answers = await plain(wire, batch)
+        moments.passes("answered")
+        return answers
+
+    Wire.send = send  # type: ignore[method-assign]
+
+
+def opened(place: str, moments: Moments) -> Store:
+    """A database that is open already; from here on each statement counts."""
+    if place.startswith("postgresql"):
+        db = open_db(place)
+        db.get_header("nothing")
+        watch_wires(moments)
+        return db
+    connect = sqlite3.connect
+    sqlite.sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)  # type: ignore[assignment]
+    db = SqliteDb(place, durability="normal")
+    db.get_header("nothing")
+    Connection.moments = moments
+    return db
+
+
 class Model:
     """Before the request and after the answer are moments."""
 
@@ -66,8 +97,6 @@ class Model:
 def run(plan: dict[str, Any], told: int) -> None:
     """One run in this process, which may not survive it."""
     moments = Moments(plan["moment"])
-    connect = sqlite3.connect
-    sqlite.sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)  # type: ignore[assignment]
     turns = {at: threading.Event() for at in plan["order"]}
     before = dict(zip(plan["order"][1:], plan["order"], strict=False))
 
@@ -79,10 +108,8 @@ def run(plan: dict[str, Any], told: int) -> None:
         return f"saw {at}"
 
     model = Model(OpenAIResponses(id="gpt-5.2", base_url=plan["base_url"], api_key=plan["api_key"]), moments)
-    db = SqliteDb(plan["file"], durability="normal")
+    db = opened(plan["place"], moments)
     agent = Agent(model, db=db, tools=[look], instructions="Look around.")
-    db.get_header("nothing")  # the file is open; from here on each statement counts
-    Connection.moments = moments
 
     def tell(event: RunOutputEvent) -> None:
         said = f"{event.event}:{event.tool.result if event.tool else ''}"

@@ -6,13 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recollect import Agent, RunStatus, SqliteDb
+from recollect import Agent, PostgresDb, RunStatus, SqliteDb
 from recollect.doctor import database
 from recollect.history import UNKNOWN_OUTCOME
 from recollect.models.openai import OpenAIResponses
@@ -37,19 +38,30 @@ def answer(body: dict[str, Any]) -> Any:
     return Answer(tool_calls=calls) if calls else "I looked."
 
 
+class Later:
+    """A clock that is a minute ahead: by it, whoever gave no sign of life just now has none."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1000 + 60_000_000
+
+
 class Sweep:
     """The worker, and the database that it works on."""
 
-    def __init__(self, folder: Path, server: ResponsesServer, face: str, order: list[int]) -> None:
+    def __init__(self, place: str, server: ResponsesServer, face: str, order: list[int]) -> None:
         self.server, self.face = server, face
         self.plan = {
-            "file": str(folder / "s.db"),
+            "place": place,
             "face": face,
             "order": order,
             "base_url": server.base_url,
             "api_key": server.api_key,
         }
-        self.db = SqliteDb(folder / "s.db", durability="normal")
+        self.db: SqliteDb | PostgresDb
+        if place.startswith("postgresql"):
+            self.db, self.moments = PostgresDb(place, clock=Later()), 25
+        else:
+            self.db, self.moments = SqliteDb(place, durability="normal"), 60
         model = OpenAIResponses(id="gpt-5.2", base_url=server.base_url, api_key=server.api_key)
         self.agent = Agent(model, db=self.db, tools=[look], instructions="Look around.")
         self.process = subprocess.Popen(
@@ -79,11 +91,11 @@ class Sweep:
 
 
 @pytest.fixture(params=[("sync", [2, 0, 1]), ("async", [0, 1, 2])], ids=str)
-def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
+def sweep(request: pytest.FixtureRequest, place: str) -> Iterator[Sweep]:
     face, order = request.param
     with ResponsesServer() as server:
         server.script(answer)
-        made = Sweep(tmp_path, server, face, order)
+        made = Sweep(place, server, face, order)
         yield made
         made.close()
 
@@ -92,7 +104,7 @@ def test_killed_at_any_moment_everything_told_is_there_and_the_talk_goes_on(swee
     status, told = sweep.run(1 << 30)
     assert status == 0, told
     moments = json.loads(told[-1])["moments"]
-    assert len(moments) > 60
+    assert len(moments) > sweep.moments
     wrong = []
     for moment, what in enumerate(moments):
         status, told = sweep.run(moment)
