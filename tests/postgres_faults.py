@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
-from faults import Call, Fault, Faults, Kind, Rows
+from faults import Call, Fault, Faults, Kind, Rows, is_sign_of_life
 from psycopg.pq import TransactionStatus
 
 from recollect.db.postgres import PostgresDb
@@ -53,7 +53,7 @@ class FaultyWire(Wire):
         self._rolls_back = False
 
     async def send(self, batch: Sequence[Statement]) -> list[list[Row]]:
-        if self._rolls_back:
+        if self._rolls_back or is_sign_of_life():
             return await super().send(batch)
         calls = self._calls(batch)
         params = [given for _, given in batch] + [{}]
@@ -131,6 +131,12 @@ class FaultyPostgresDb(PostgresDb):
     def close(self) -> None:
         super().close()
         self._other.close()
+
+    def connections(self) -> int:
+        """How many are open, on the server's word."""
+        ours = "datname = current_database() and application_name = 'recollect'"
+        [(count,)] = self._other.execute(f"select count(*) from pg_stat_activity where {ours}".encode()).fetchall()
+        return int(count)
 
     def rows(self) -> Rows:
         """Every stored row by table, as another program sees it."""
