@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from agent_kit import ScriptedModel, calls
 
-from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, Store, open_db
+from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, SqliteDb, Store, open_db
 from recollect.history import UNKNOWN_OUTCOME
 from recollect.port import Delta
 

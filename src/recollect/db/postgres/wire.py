@@ -37,6 +37,8 @@ class Prepared:
     def __init__(self) -> None:
         self._names: dict[tuple[bytes, tuple[int, ...]], bytes | None] = {}
         self._numbers = count()
+        self._new: list[tuple[bytes, tuple[int, ...]]] = []
+        """Those that are being prepared: where something before them fails, they are not."""
 
     def send(self, connection: pq.abc.PGconn, command: Command) -> int:
         """Send a statement; prepare it when it is sent for the second time. Gives how many results it will have."""
@@ -50,13 +52,18 @@ class Prepared:
         if name is None:
             name = self._names[key] = b"recollect_%d" % next(self._numbers)
             connection.send_prepare(name, command.text, command.types)
+            self._new.append(key)
             results = 2
         connection.send_query_prepared(name, command.values)
         return results
 
-    def forget(self) -> None:
-        """Start anew, under other names: what was to be prepared may not be, or was discarded by somebody."""
-        self._names.clear()
+    def settle(self, error: errors.Error | None) -> None:
+        """What was sent is answered: all of it was done, or it ended with an error."""
+        if isinstance(error, errors.InvalidSqlStatementName):
+            self._names.clear()  # somebody has discarded what was prepared
+        elif error is not None:
+            self._names.update(dict.fromkeys(self._new))
+        self._new.clear()
 
 
 _PREPARED: weakref.WeakKeyDictionary[Any, Prepared] = weakref.WeakKeyDictionary()
@@ -81,14 +88,45 @@ class Wire:
             psycopg.Error: of the first that failed; of the others nothing was done, or all is undone.
         """
         results = await self.world.result(self.connection.wait(self._sent(commands)))
-        for result in results:
-            if result.status in _FAILED:
-                raise self._error(result)
+        failed = next((result for result in results if result.status in _FAILED), None)
+        error = None if failed is None else errors.error_from_result(failed)
+        if self._prepared is not None:
+            self._prepared.settle(error)
+        if error is not None:
+            raise error
         made = Transformer(self.connection)
         return [_rows(made, result) for result in results]
 
     @property
     def is_quiet(self) -> bool:
+        """Whether the server has said nothing since it was last asked: if it has, that was most likely goodbye."""
+        return is_quiet(self.connection)
+
+    async def close(self) -> None:
+        await self.world.result(self.connection.close())
+
+    def _sent(self, commands: Sequence[Command]) -> Waiting:
+        """Send everything, then receive a result for each."""
+        connection: pq.abc.PGconn = self.connection.pgconn
+        connection.enter_pipeline_mode()
+        counts = [self._send(connection, command) for command in commands]
+        connection.pipeline_sync()
+        while connection.flush():
+            ready = yield Wait.RW
+            if ready & Ready.R:
+                connection.consume_input()
+        results = yield from _received(connection)
+        connection.exit_pipeline_mode()
+        return _of_statements(results, counts)
+
+    def _send(self, connection: pq.abc.PGconn, command: Command) -> int:
+        if self._prepared is not None:
+            return self._prepared.send(connection, command)
+        connection.send_query_params(command.text, command.values, command.types)
+        return 1
+
+
+def is_quiet(self) -> bool:
         """Whether the server has said nothing since it was last asked: if it has, that was most likely goodbye."""
         return is_quiet(self.connection)
 
