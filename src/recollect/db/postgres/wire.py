@@ -126,40 +126,6 @@ class Wire:
         return 1
 
 
-def is_quiet(self) -> bool:
-        """Whether the server has said nothing since it was last asked: if it has, that was most likely goodbye."""
-        return is_quiet(self.connection)
-
-    async def close(self) -> None:
-        await self.world.result(self.connection.close())
-
-    def _sent(self, commands: Sequence[Command]) -> Waiting:
-        """Send everything, then receive a result for each."""
-        connection: pq.abc.PGconn = self.connection.pgconn
-        connection.enter_pipeline_mode()
-        counts = [self._send(connection, command) for command in commands]
-        connection.pipeline_sync()
-        while connection.flush():
-            ready = yield Wait.RW
-            if ready & Ready.R:
-                connection.consume_input()
-        results = yield from _received(connection)
-        connection.exit_pipeline_mode()
-        return _of_statements(results, counts)
-
-    def _send(self, connection: pq.abc.PGconn, command: Command) -> int:
-        if self._prepared is not None:
-            return self._prepared.send(connection, command)
-        connection.send_query_params(command.text, command.values, command.types)
-        return 1
-
-    def _error(self, result: pq.abc.PGresult) -> errors.Error:
-        error = errors.error_from_result(result)
-        if self._prepared is not None and not isinstance(error, errors.IntegrityError):
-            self._prepared.forget()
-        return error
-
-
 def is_quiet(connection: Any) -> bool:
     """Whether a connection that is not in use is as it was left."""
     if connection.closed:
