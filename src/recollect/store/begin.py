@@ -259,7 +259,9 @@ select l.run_seq, case when {alive} then 1 else 0 end from recollect_leases l wh
 # Record that runs are interrupted. The version is raised for it, as it may have a transaction of its own. Whoever gives
 # a late sign of life meanwhile waits, and then finds no lease.
 _SETTLE = (
-    "{lock} select 1 from recollect_leases l where l.session_id = :session_id and not {alive}",
+    """
+    {many}select 1 from recollect_leases l where l.session_id = :session_id and not {alive} for no key update{/many}
+    """,
     "update recollect_sessions set version = version + 1 where session_id = :session_id",
     """
     update recollect_runs set

@@ -240,17 +240,19 @@ _ACTIVE = """
 {/one}
 """
 
-_RENEW_LEASE = found("""
+_PROLONG = """
 update recollect_leases set until = :now + :lease
 where session_id = :session_id and run_seq = :run_seq and token = :token
-""")
+"""
+
+_RENEW_LEASE = found(_PROLONG)
 
 _TO_END = """(
     select r.cancel_requested from recollect_runs r
     where r.session_id = recollect_leases.session_id and r.run_seq = recollect_leases.run_seq
 )"""
 
-_RENEW_THIS_LEASE = f"{_RENEW_LEASE} returning {_TO_END}"
+_RENEW_THIS_LEASE = f"{_PROLONG} returning {_TO_END}"
 
 _RENEW_LEASES = f"""
 update recollect_leases set until = :now + :lease
