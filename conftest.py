@@ -1,14 +1,18 @@
 """The Python blocks of the README and of docs/ are tests: a page runs in an empty folder, top to bottom.
 
-Where a block asks OpenAI, it reaches a server on this machine that speaks the same API.
+Where a block asks OpenAI, it reaches a server on this machine that speaks the same API; where it opens the database at
+``DATABASE_URL``, that is one on the tests' own Postgres server.
 """
 
 import gc
 import os
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import postgres_kit
+import postgres_server
 import pytest
 from sybil import Sybil
 from sybil.integration.pytest import SybilItem
@@ -24,6 +28,10 @@ def _enter_empty_folder(namespace: dict[str, Any]) -> None:
     namespace["_left"] = Path.cwd()
     namespace["_folder"] = tempfile.TemporaryDirectory()
     os.chdir(namespace["_folder"].name)
+    namespace["_open"] = ExitStack()
+    namespace["has_postgres"] = postgres_server.missing() is None
+    if namespace["has_postgres"]:
+        os.environ["DATABASE_URL"] = namespace["_open"].enter_context(postgres_kit.postgres_url())
 
 
 def _leave_folder(namespace: dict[str, Any]) -> None:
@@ -31,6 +39,7 @@ def _leave_folder(namespace: dict[str, Any]) -> None:
     for name in ("agent", "db"):
         if name in namespace:
             namespace[name].close()
+    namespace["_open"].close()
     namespace["_folder"].cleanup()
     namespace["_server"].__exit__(None, None, None)
     os.environ.clear()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import pooler
 import postgres_server
 import pytest
 from postgres_kit import postgres_url
@@ -22,11 +23,14 @@ def pytest_configure() -> None:
 
 def pytest_report_header() -> list[str]:
     versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    return [versions, postgres_server.header()]
+    return [versions, postgres_server.header(), pooler.header()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     postgres_server.summarise(terminalreporter)
+    if reason := pooler.missing():
+        terminalreporter.section("pgbouncer MISSING", sep="=", yellow=True, bold=True)
+        terminalreporter.line(f"Nothing was tested behind a pooler: {reason}", yellow=True)
 
 
 @pytest.fixture

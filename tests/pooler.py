@@ -47,6 +47,13 @@ def missing() -> str | None:
     return None if program() else "no pgbouncer on PATH or in /usr/sbin"
 
 
+def header() -> str:
+    """A line for pytest's header."""
+    if reason := missing():
+        return f"pgbouncer MISSING, its tests are skipped: {reason}"
+    return f"pgbouncer {'.'.join(map(str, version()))}"
+
+
 @functools.cache
 def version() -> tuple[int, ...]:
     told = subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True).stdout
