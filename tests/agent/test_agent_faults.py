@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from recollect import (
     RunInProgress,
     RunLost,
     RunStatus,
-    SqliteDb,
+    open_db,
 )
 from recollect.heartbeat import HEARTBEAT
 from recollect.store.outcome import find_finished
@@ -196,33 +198,57 @@ async def test_how_a_run_failed_is_stored_once_whatever_the_commit_said(
     assert (stored.status, stored.error) == (RunStatus.error, "too busy") == (caught.value.run.status, "too busy")
 
 
-class TakenOver(FaultyDb):
+class TakenOver:
     """While the end of a run is in doubt, and was not stored, another process takes the run up and ends it."""
+
+    place = ""
+
+    def meanwhile(self, sql: str) -> None:
+        raise NotImplementedError
 
     def transact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
         self._take_over(operation, *args)
-        return super().transact(operation, *args, **kwargs)
+        return super().transact(operation, *args, **kwargs)  # type: ignore[misc]
 
     async def atransact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
         self._take_over(operation, *args)
-        return await super().atransact(operation, *args, **kwargs)
+        return await super().atransact(operation, *args, **kwargs)  # type: ignore[misc]
 
     def _take_over(self, operation: Any, *args: Any) -> None:
         if operation is find_finished:
-            with SqliteDb(self.db_file) as other:
-                connection: Any = other._open_writer()
-                connection.execute("update recollect_leases set until = 0")
+            self.meanwhile("update recollect_leases set until = 0")
+            with open_db(self.place) as other:
                 Agent(EchoModel(reply="The same"), db=other).continue_run(args[0].run_id, session_id="s")
+
+
+class TakenOverDb(TakenOver, FaultyDb):
+    def __init__(self, place: str) -> None:
+        super().__init__(place, timeout=5)
+        self.place = place
+
+    def meanwhile(self, sql: str) -> None:
+        with closing(sqlite3.connect(self.place)) as other, other:
+            other.execute(sql)
+
+
+class TakenOverPostgresDb(TakenOver, FaultyPostgresDb):
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+    def meanwhile(self, sql: str) -> None:
+        self._other.execute(sql)
 
 
 @pytest.mark.parametrize("reply", ["The same", "Another"])
 async def test_the_end_that_somebody_else_gave_a_run_is_not_taken_for_its_own(
     bound: Bound, tmp_path: Path, reply: str
 ) -> None:
-    with TakenOver(tmp_path / "taken.db", timeout=5) as db:
+    on_postgres = bound.backend == "postgres"
+    with TakenOverPostgresDb(bound.place) if on_postgres else TakenOverDb(str(tmp_path / "taken.db")) as db:
         db.create_session("s")
         db.faults.watch()
-        db.faults.arm(doubt(2, "not stored"))
+        db.faults.arm(doubt(db, 2, "not stored"))
         with pytest.raises(RunLost):
             await bound(ScriptedModel(reply), db=db).run("Look", session_id="s", run_id="r")
         stored = db.get_run("r", "s")
