@@ -92,9 +92,10 @@ async def test_a_name_set_while_a_run_is_under_way_survives_it(bound: Any) -> No
                 yield item
 
     agent = bound(Naming("ok"), session_state={"other": 1})
+    agent.agent.db.create_session("s", session_state={"key": "as it was when the run began", "third": 3})
     await agent.run("Hi", session_id="s")
     assert await agent.get_session_name("s") == "Set meanwhile"
-    assert await agent.get_session_state("s") == {"key": "set meanwhile", "other": 1}
+    assert await agent.get_session_state("s") == {"key": "set meanwhile", "third": 3, "other": 1}
 
 
 async def test_a_session_read_and_changed_is_saved_unless_it_changed_meanwhile(bound: Any) -> None:
