@@ -93,10 +93,13 @@ def torment(
             alive.append(Worker(len(everyone), plan, folder, victim.lost()))
             everyone.append(alive[-1])
         else:
-            report.stopped += 1
-            os.kill(victim.process.pid, signal.SIGSTOP)
+            stopped = rng.sample(alive, 1 + len(alive) // 4)
+            report.stopped += len(stopped)
+            for one in stopped:
+                os.kill(one.process.pid, signal.SIGSTOP)
             time.sleep(rng.choice((0.1, 1.3, 1.6)))
-            os.kill(victim.process.pid, signal.SIGCONT)
+            for one in stopped:
+                os.kill(one.process.pid, signal.SIGCONT)
     for one in alive:
         if one.process.wait(timeout=60):
             report.wrong.append(f"process {one.log.stem} ended with {one.process.returncode}")

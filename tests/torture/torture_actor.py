@@ -118,7 +118,7 @@ class Actor:
 
     async def act(self, *, waits: bool) -> None:
         """Do things until the time is over; in the face of threads nothing here waits."""
-        deeds = [self.turn] * 8 + [self.read] * 5 + [self.overwrite] * 4 + [self.compare] * 3
+        deeds = [self.turn] * 5 + [self.long_turn] * 4 + [self.read] * 5 + [self.overwrite] * 4 + [self.compare] * 3
         deeds += [self.rename, self.set_state, self.again, self.summarise, self.generate, self.cancel, self.bring]
         deeds += [self.delete, self.make, self.mark]
         face = Face(waits=waits)
@@ -149,6 +149,10 @@ class Actor:
 
     async def turn(self, agent: Agent, face: Any) -> None:
         await self.run(agent, face, self.session(), f"{self.name}-{self.count}")
+
+    async def long_turn(self, _: Agent, face: Any) -> None:
+        """A run that is most likely under way when its process is stopped."""
+        await self.run(self.heir, face, self.session(deleted=False), f"{self.name}-{self.count}")
 
     async def run(self, agent: Agent, face: Any, session_id: str, run_id: str, how: str = "run") -> None:
         self.write("try", self.name, run=run_id, session=session_id, how=how)
@@ -224,8 +228,9 @@ class Actor:
                 if plain.history != run.history:
                     problem = f"{run.run_id} was shown {past(run)}, and without a cache {past(plain)}"
                     self.write("violation", self.name, session=session_id, problem=problem)
-            if self.rng.random() < 0.3:
-                await face.sleep(0.004)
+            if self.rng.random() < 0.4:
+                beside = await face(self.db, "begin_run", session_id, [Message("user", f"Beside {asked.text}")])
+                await face(self.db, "finish_run", beside, [Message("assistant", "Yes")])
             if self.rng.random() < 0.3:
                 await face(self.cached, "append_messages", run)
             status = self.rng.choice((RunStatus.completed, RunStatus.completed, RunStatus.error))
