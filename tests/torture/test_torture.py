@@ -23,7 +23,7 @@ def test_nor_on_postgres(tmp_path: Path) -> None:
         hold(tmp_path, "--db postgres", seconds=10, db=url)
 
 
-def hold(folder: Path, named: str, *, seconds: float = 6, **options: str) -> None:
+def hold(folder: Path, named: str, *, seconds: float = 8, **options: str) -> None:
     seed = random.SystemRandom().randrange(10**9)
     report = torment(folder, seed=seed, seconds=seconds, processes=4, **options)  # type: ignore[arg-type]
     again = f"python tests/torture/torture.py --seed {seed} --seconds {seconds} --processes 4 {named}"

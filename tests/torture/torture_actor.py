@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -21,6 +22,7 @@ from recollect import (
     Message,
     ModelError,
     RecollectError,
+    RunConflict,
     RunLost,
     RunOutput,
     RunStatus,
@@ -30,8 +32,10 @@ from recollect.faces import LOOPS, THREADS
 from recollect.history import HistoryLimits
 from recollect.port import Delta, ModelRequest, Reply, Tx, World, looks
 from recollect.store import OpenRun, Store
-from recollect.store.begin import refresh_run
+from recollect.store.begin import begin_run, refresh_run
+from recollect.store.continued import continue_run
 from recollect.store.copies import get_version
+from recollect.store.turns import append_messages, finish_run
 from recollect.tools import RunContext
 
 Write = Callable[..., None]
@@ -119,7 +123,16 @@ class Actor:
     async def act(self, *, waits: bool) -> None:
         """Do things until the time is over; in the face of threads nothing here waits."""
         deeds = [self.turn] * 5 + [self.long_turn] * 4 + [self.read] * 5 + [self.overwrite] * 4 + [self.compare] * 3
-        deeds += [self.rename, self.set_state, self.again, self.summarise, self.generate, self.cancel, self.bring]
+        deeds += [
+            self.rename,
+            self.set_state,
+            self.again,
+            self.summarise,
+            self.generate,
+            self.cancel,
+            self.bring,
+            self.lapse,
+        ]
         deeds += [self.delete, self.make, self.mark]
         face = Face(waits=waits)
         while time.monotonic() < self.until:
@@ -187,6 +200,22 @@ class Actor:
             run_id, owner, left = self.rng.choice(held)
             snatched = Snatched(self, run_id, session_id, owner, looked + left / 1e6)
             await self.run(agent.replace(model=snatched), face, session_id, run_id, how)
+
+    async def lapse(self, _: Agent, face: Any) -> None:
+        """Hold a run without a sign of life until another one may take it; then nothing more can be written to it."""
+        run_id, session_id = f"{self.name}-{self.count}-lapsed", self.session(deleted=False)
+        self.write("try", self.name, run=run_id, session=session_id)
+        old = await face.transact(self.db, begin_run, session_id, [Message("user", run_id)], run_id=run_id)
+        await face.sleep(1.1)
+        taken = None
+        with suppress(RunConflict):  # somebody else was faster
+            taken = await face.transact(self.db, continue_run, run_id, session_id)
+        with suppress(RunLost):
+            await face.transact(self.db, append_messages, old, [Message("assistant", "Too late")], at=9)
+            problem = f"{run_id} was written to by one who had lost it"
+            self.write("violation", self.name, session=session_id, problem=problem)
+        if taken is not None:
+            await face.transact(self.db, finish_run, taken.open, [Message("assistant", "In time")])
 
     async def rename(self, _: Agent, face: Any) -> None:
         name, session_id = f"Name {self.name} {self.count}", self.session(deleted=False)
