@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from store_kit import BACKENDS, MovingClock, answer, change_rows, dump, user
 
+from recollect.db.postgres import PostgresDb
 from recollect.db.sqlite import SqliteDb
 from recollect.errors import DatabaseBusy, InvalidArgument, RunConflict, RunLost, SessionConflict, UserRequired
+from recollect.store import Store
 
 
 @pytest.fixture(params=BACKENDS)
@@ -37,13 +40,24 @@ def file_store(tmp_path: Path) -> Iterator[SqliteDb]:
         yield db
 
 
-def turn(db: SqliteDb, session_id: str = "s", text: str = "Hi") -> None:
+@pytest.fixture
+def lasting_store(place: str) -> Iterator[Store]:
+    """One that others can open too."""
+    with opened(place) as db:
+        yield db
+
+
+def opened(place: str, **options: Any) -> Any:
+    return PostgresDb(place, pool=4, **options) if place.startswith("postgresql") else SqliteDb(place, **options)
+
+
+def turn(db: Store, session_id: str = "s", text: str = "Hi") -> None:
     run = db.begin_run(session_id, [user(text)])
     db.append_messages(run, [answer("step")])
     db.finish_run(run, [answer("done")])
 
 
-async def aturn(db: SqliteDb, session_id: str = "s", text: str = "Hi") -> None:
+async def aturn(db: Store, session_id: str = "s", text: str = "Hi") -> None:
     run = await db.abegin_run(session_id, [user(text)])
     await db.aappend_messages(run, [answer("step")])
     await db.afinish_run(run, [answer("done")])
@@ -53,7 +67,7 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def _whole(db: SqliteDb, turns: int, session_id: str = "s") -> bool:
+def _whole(db: Store, turns: int, session_id: str = "s") -> bool:
     """Whether a session holds so many turns, each complete, in one order without gaps."""
     session = db.get_session(session_id)
     assert session is not None
@@ -116,9 +130,10 @@ def test_eight_threads_of_fifty_turns_lose_none(store: SqliteDb) -> None:
 
 FORTY = """
 import sys, time
-from recollect.db.sqlite import SqliteDb
+from recollect import PostgresDb, SqliteDb
 from recollect.message import Message
-with SqliteDb(sys.argv[1], durability=sys.argv[2]) as db:
+place, how = sys.argv[1:3]
+with PostgresDb(place) if how == "postgres" else SqliteDb(place, durability=how) as db:
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(40):
@@ -128,16 +143,15 @@ with SqliteDb(sys.argv[1], durability=sys.argv[2]) as db:
 """
 
 
-@pytest.mark.parametrize("durability", ["full", "normal"])
-def test_four_processes_of_forty_turns_on_one_session_lose_none_and_are_refused_none(
-    tmp_path: Path, durability: Any
-) -> None:
-    file = tmp_path / "s.db"
-    with SqliteDb(file) as db:
+@pytest.mark.parametrize(
+    ("place", "how"), [("sqlite", "full"), ("sqlite", "normal"), ("postgres",) * 2], indirect=["place"]
+)
+def test_four_processes_of_forty_turns_on_one_session_lose_none_and_are_refused_none(place: str, how: str) -> None:
+    with opened(place) as db:
         db.get_sessions()  # who makes the file, and how others wait for that, is another law
     writers = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", FORTY, str(file), durability, str(number)],
+            [sys.executable, "-W", "error", "-c", FORTY, place, how, str(number)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for number in range(4)
@@ -148,7 +162,7 @@ def test_four_processes_of_forty_turns_on_one_session_lose_none_and_are_refused_
         writer.stdin.write("go\n")
         writer.stdin.flush()
     assert [(writer.communicate(timeout=60)[1], writer.returncode) for writer in writers] == [("", 0)] * 4
-    with SqliteDb(file) as db:
+    with opened(place) as db:
         assert _whole(db, 160)
         asked = [run.messages[0].text for run in db.get_session("s").runs]  # type: ignore[union-attr]
         assert len(set(asked)) == 160
@@ -180,76 +194,77 @@ def _forked(work: Callable[[], None], meanwhile: Callable[[], None] = lambda: No
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
-def test_after_a_fork_parent_and_child_both_go_on_with_the_same_object(file_store: SqliteDb, face: str) -> None:
+def test_after_a_fork_parent_and_child_both_go_on_with_the_same_object(lasting_store: Store, face: str) -> None:
     def one_turn() -> None:
-        turn(file_store) if face == "sync" else asyncio.run(aturn(file_store))
+        turn(lasting_store) if face == "sync" else asyncio.run(aturn(lasting_store))
 
     def child() -> None:
         for _ in range(5):
             one_turn()
-        assert file_store.get_header("s").run_count >= 6  # type: ignore[union-attr]
-        file_store.close()
+        assert lasting_store.get_header("s").run_count >= 6  # type: ignore[union-attr]
+        lasting_store.close()
 
     one_turn()
-    file_store.get_session("s")
-    asyncio.run(aturn(file_store))
+    lasting_store.get_session("s")
+    asyncio.run(aturn(lasting_store))
     assert _forked(child) == 0
     one_turn()
     assert _forked(child) == 0
     one_turn()
-    assert _whole(file_store, 14)
-    other = sqlite3.connect(file_store.address)
-    assert other.execute("pragma integrity_check").fetchone() == ("ok",)
-    other.close()
+    assert _whole(lasting_store, 14)
+    if isinstance(lasting_store, SqliteDb):
+        other = sqlite3.connect(lasting_store.address)
+        assert other.execute("pragma integrity_check").fetchone() == ("ok",)
+        other.close()
 
 
 @pytest.mark.parametrize("at", ["write", "read"])
-def test_a_fork_while_another_thread_is_at_work_leaves_both_whole(file_store: SqliteDb, at: str) -> None:
+def test_a_fork_while_another_thread_is_at_work_leaves_both_whole(lasting_store: Store, at: str) -> None:
     stop = threading.Event()
 
     def work() -> None:
         while not stop.is_set():
-            turn(file_store) if at == "write" else file_store.get_session("s")
+            turn(lasting_store) if at == "write" else lasting_store.get_session("s")
 
-    turn(file_store)
+    turn(lasting_store)
     other = threading.Thread(target=work)
     other.start()
     try:
-        ends = [_forked(lambda: turn(file_store, "child")) for _ in range(10)]
+        ends = [_forked(lambda: turn(lasting_store, "child")) for _ in range(10)]
     finally:
         stop.set()
         other.join()
     assert ends == [0] * 10
-    assert _whole(file_store, 10, "child")
-    assert _whole(file_store, file_store.get_header("s").run_count)  # type: ignore[union-attr]
+    assert _whole(lasting_store, 10, "child")
+    assert _whole(lasting_store, lasting_store.get_header("s").run_count)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("used", ["idle", "reading", "writing"])
-def test_what_a_forked_child_wrote_survives_its_parent_closing(file_store: SqliteDb, used: str) -> None:
+def test_what_a_forked_child_wrote_survives_its_parent_closing(lasting_store: Store, used: str) -> None:
     """An inherited connection makes SQLite believe that this process holds locks that are the parent's alone."""
-    turn(file_store)
+    turn(lasting_store)
     if used != "idle":
-        file_store.get_session("s")
+        lasting_store.get_session("s")
     to_child, from_parent = os.pipe()
     to_parent, from_child = os.pipe()
 
     def child() -> None:
         if used == "writing":
-            turn(file_store, "child")
+            turn(lasting_store, "child")
         else:
-            assert file_store.get_header("s") is not None
+            assert lasting_store.get_header("s") is not None
         os.write(from_child, b"!")
         os.read(to_child, 1)
         for _ in range(3):
-            turn(file_store, "child")
+            turn(lasting_store, "child")
 
     def meanwhile() -> None:
         os.read(to_parent, 1)
-        file_store.close()
+        lasting_store.close()
         os.write(from_parent, b"!")
 
     assert _forked(child, meanwhile) == 0
-    assert _whole(file_store, 4 if used == "writing" else 3, "child")
+    assert _whole(lasting_store, 4 if used == "writing" else 3, "child")
     for end in (to_child, from_parent, to_parent, from_child):
         os.close(end)
 
@@ -277,14 +292,20 @@ def test_the_run_of_a_forked_child_that_died_is_interrupted_for_its_parent(file_
 
 
 @contextmanager
-def _held(db: SqliteDb) -> Iterator[Callable[[], None]]:
-    """The file locked by another connection until released, so that writers gather."""
-    other = sqlite3.connect(db.address, isolation_level=None)
-    other.execute("begin immediate")
+def _held(db: Store) -> Iterator[Callable[[], None]]:
+    """What is written locked by another connection until released, so that writers gather."""
+    if isinstance(db, PostgresDb):
+        other: Any = psycopg.connect(db._pools.address.conninfo, autocommit=True, options="")
+        other.execute("begin")
+        other.execute("lock table recollect_sessions in exclusive mode")
+    else:
+        other = sqlite3.connect(db.address, isolation_level=None)  # type: ignore[attr-defined]
+        other.execute("begin immediate")
+    held = [other]
 
     def release() -> None:
-        if other.in_transaction:
-            other.rollback()
+        while held:
+            held.pop().rollback()
 
     try:
         yield release
@@ -381,11 +402,11 @@ def test_a_file_that_stays_locked_is_busy_for_all_who_wait_after_one_timeout(tmp
     assert took < 8 * 0.25, f"twelve waited {took:.1f} s for a timeout of 0.25 s"
 
 
-def test_a_write_cancelled_while_it_waits_is_finished_and_then_the_cancellation_goes_on(file_store: SqliteDb) -> None:
+def test_a_write_cancelled_while_it_waits_is_finished_and_then_the_cancellation_goes_on(lasting_store: Store) -> None:
     async def cancelled() -> None:
-        await file_store.acreate_session("s")
-        with _held(file_store) as release:
-            writer = asyncio.create_task(file_store.abegin_run("s", [user("kept")]))
+        await lasting_store.acreate_session("s")
+        with _held(lasting_store) as release:
+            writer = asyncio.create_task(lasting_store.abegin_run("s", [user("kept")]))
             await asyncio.sleep(0.03)
             writer.cancel()
             await asyncio.sleep(0.03)
@@ -394,14 +415,14 @@ def test_a_write_cancelled_while_it_waits_is_finished_and_then_the_cancellation_
             with pytest.raises(asyncio.CancelledError):
                 await writer
             assert writer.cancelled()
-        assert len(dump(file_store)["runs"]) == 1, "it was begun, and is finished when the cancellation is raised"
+        assert len(dump(lasting_store)["runs"]) == 1, "it was begun, and is finished when the cancellation is raised"
 
     asyncio.run(cancelled())
-    turn(file_store)
+    turn(lasting_store)
 
 
-def test_a_cancelled_write_that_fails_wrote_nothing(tmp_path: Path) -> None:
-    async def cancelled(db: SqliteDb) -> None:
+def test_a_cancelled_write_that_fails_wrote_nothing(place: str) -> None:
+    async def cancelled(db: Store) -> None:
         await db.acreate_session("s")
         before = dump(db)
         with _held(db):
@@ -412,20 +433,20 @@ def test_a_cancelled_write_that_fails_wrote_nothing(tmp_path: Path) -> None:
                 await writer
         assert dump(db) == before
 
-    with SqliteDb(tmp_path / "s.db", timeout=0.15) as db:
+    with opened(place, timeout=0.15) as db:
         asyncio.run(cancelled(db))
 
 
-def test_a_timeout_around_a_write_is_raised_once_the_write_is_done(file_store: SqliteDb) -> None:
+def test_a_timeout_around_a_write_is_raised_once_the_write_is_done(lasting_store: Store) -> None:
     async def limited() -> None:
-        await file_store.acreate_session("s")
-        with _held(file_store) as release:
+        await lasting_store.acreate_session("s")
+        with _held(lasting_store) as release:
             asyncio.get_running_loop().call_later(0.15, release)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.03):
-                    await file_store.abegin_run("s", [user()])
-        assert len(dump(file_store)["runs"]) == 1
-        await aturn(file_store)  # the task itself goes on
+                    await lasting_store.abegin_run("s", [user()])
+        assert len(dump(lasting_store)["runs"]) == 1
+        await aturn(lasting_store)  # the task itself goes on
 
     asyncio.run(limited())
 
@@ -450,16 +471,16 @@ def test_cancelling_many_writers_at_any_moment_leaves_each_whole_or_absent(store
     turn(store)
 
 
-def test_a_loop_that_ends_with_writes_under_way_does_no_harm(file_store: SqliteDb) -> None:
+def test_a_loop_that_ends_with_writes_under_way_does_no_harm(lasting_store: Store) -> None:
     async def leave() -> None:
         for number in range(20):
-            asyncio.ensure_future(aturn(file_store, f"left {number}"))  # noqa: RUF006 - left behind on purpose
+            asyncio.ensure_future(aturn(lasting_store, f"left {number}"))  # noqa: RUF006 - left behind on purpose
         await asyncio.sleep(0.001)
 
     asyncio.run(leave())
-    turn(file_store)
-    asyncio.run(aturn(file_store))
-    assert _whole(file_store, 2)
+    turn(lasting_store)
+    asyncio.run(aturn(lasting_store))
+    assert _whole(lasting_store, 2)
 
 
 def test_a_closed_store_opens_again_where_it_was(store: SqliteDb) -> None:
@@ -488,12 +509,12 @@ def test_a_store_is_a_context_manager_in_both_faces(tmp_path: Path) -> None:
         assert _whole(db, 2)
 
 
-def test_a_store_left_open_is_let_go_without_warning_or_thread(tmp_path: Path) -> None:
+def test_a_store_left_open_is_let_go_without_warning_or_thread(place: str) -> None:
     before = {thread.name for thread in threading.enumerate()}
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        for place in (None, tmp_path / "s.db"):
-            db = SqliteDb(place)
+        for where in (None, place):
+            db = SqliteDb() if where is None else opened(where)
             turn(db)
             asyncio.run(aturn(db))
             asyncio.run(db.aget_session("s"))
@@ -506,14 +527,14 @@ def test_a_store_left_open_is_let_go_without_warning_or_thread(tmp_path: Path) -
     assert {thread.name for thread in threading.enumerate()} <= before
 
 
-def test_a_program_that_ends_without_closing_ends_quietly(tmp_path: Path) -> None:
+def test_a_program_that_ends_without_closing_ends_quietly(place: str) -> None:
     program = (
-        "import asyncio, sys\nfrom recollect.db.sqlite import SqliteDb\n"
-        "for place in (None, sys.argv[1]):\n    db = SqliteDb(place)\n    db.create_session('s')\n"
+        "import asyncio, sys\nfrom recollect import open_db\n"
+        "for place in ('sqlite://', sys.argv[1]):\n    db = open_db(place)\n    db.create_session('s')\n"
         "    asyncio.run(db.aget_session('s'))\n    asyncio.run(db.acreate_session('t'))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", program, str(tmp_path / "s.db")],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program, place],
         capture_output=True, text=True, check=False, timeout=20,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -8,6 +8,7 @@ would spoil them. Nothing works in the background.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -186,6 +187,7 @@ class Kept:
         self._free: deque[tuple[float, Any]] = deque([(0.0, None)] * size)
         self._queue: deque[Callable[[], object]] = deque()
         self._is_closed = False
+        weakref.finalize(self, _end, self._free, os.getpid())
 
     async def take(self, world: World) -> Any:
         connection = await self._take_place(world)
@@ -258,6 +260,17 @@ class Kept:
             self._free.remove((since, connection))
             await world.result(connection.close())
             self._leave(None)
+
+
+def _end(free: deque[tuple[float, Any]], process: int) -> None:
+    """Close what nobody closed, when the database is dropped or the program ends; not in a child, whose they are not.
+
+    This is what closing does for either kind of connection, without a loop, which may be gone.
+    """
+    if os.getpid() == process:
+        for _, connection in free:
+            if connection is not None:
+                connection.pgconn.finish()
 
 
 class Given:
