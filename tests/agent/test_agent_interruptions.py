@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from agent_kit import ScriptedModel, calls
 
-from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, SqliteDb, Store, open_db
+from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, Store, open_db
 from recollect.history import UNKNOWN_OUTCOME
 from recollect.port import Delta
 
@@ -174,7 +174,7 @@ def end(process: subprocess.Popen[str], how: signal.Signals) -> int:
 
 @pytest.mark.parametrize("events", range(1, 10))
 def test_a_stream_held_when_its_event_loop_ends_is_settled_without_a_complaint(
-    caplog: pytest.LogCaptureFixture, events: int
+    place: str, caplog: pytest.LogCaptureFixture, events: int
 ) -> None:
     async def wait(seconds: float) -> str:
         """Wait."""
@@ -191,7 +191,7 @@ def test_a_stream_held_when_its_event_loop_ends_is_settled_without_a_complaint(
         [Delta("I"), calls(("wait", '{"seconds": 0}'), ("wait", '{"seconds": 0.02}'), ("wait", '{"seconds": 0.04}'))],
         [Delta("I "), "I was"],
     )
-    with SqliteDb() as db:
+    with open_db(place) as db:
         held = asyncio.run(listen(Agent(model, db=db, tools=[wait])))
         run = db.get_run("r", "s")
         assert run is not None
@@ -200,7 +200,7 @@ def test_a_stream_held_when_its_event_loop_ends_is_settled_without_a_complaint(
     assert caplog.messages == []
 
 
-def test_a_model_that_fails_when_it_is_left_does_not_keep_the_run_open() -> None:
+def test_a_model_that_fails_when_it_is_left_does_not_keep_the_run_open(place: str) -> None:
     class Clinging(ScriptedModel):
         async def ask(self, request: Any, world: Any) -> Any:
             try:
@@ -209,7 +209,7 @@ def test_a_model_that_fails_when_it_is_left_does_not_keep_the_run_open() -> None
             finally:
                 raise OSError
 
-    with SqliteDb() as db:
+    with open_db(place) as db:
         with Agent(Clinging(), db=db).run("Go on", session_id="s", stream=True) as stream:
             next(stream)
         assert (last(db).status, last(db).content) == (RunStatus.cancelled, "I was ")
