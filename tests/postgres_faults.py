@@ -16,9 +16,11 @@ from faults import Call, Fault, Faults, Kind, Rows, is_sign_of_life
 from psycopg.pq import TransactionStatus
 
 from recollect.db.postgres import PostgresDb
-from recollect.db.postgres.transaction import PostgresTx, Wire
+from recollect.db.postgres.dialect import ROLLBACK, Command, command
+from recollect.db.postgres.transaction import PostgresTx
+from recollect.db.postgres.wire import Wire
 from recollect.errors import DatabaseBusy, DatabaseError, DatabaseFull, OutcomeUnknown
-from recollect.port import Mode, Operation, Row, Statement, mode_of
+from recollect.port import Mode, Operation, Row, mode_of
 
 TABLES = tuple(f"recollect_{name}" for name in ("sessions", "values", "runs", "messages", "prompts", "leases"))
 
@@ -50,14 +52,12 @@ class FaultyWire(Wire):
         self._faults = faults
         self._writes = mode is Mode.write
         self._follows = False
-        self._rolls_back = False
 
-    async def send(self, batch: Sequence[Statement]) -> list[list[Row]]:
-        if self._rolls_back or is_sign_of_life():
+    async def send(self, batch: Sequence[Command]) -> list[list[Row]]:
+        if batch[0] == ROLLBACK or is_sign_of_life():
             return await super().send(batch)
         calls = self._calls(batch)
-        params = [given for _, given in batch] + [{}]
-        due = [at for at, call in enumerate(calls) if self._faults.due(call, params[at])]
+        due = [at for at, call in enumerate(calls) if self._faults.due(call, {})]
         if due:
             assert self._faults.fault is not None
             return await self._fail(list(batch), calls, due[0], self._faults.fault)
@@ -68,12 +68,8 @@ class FaultyWire(Wire):
                 self._faults.committed()
         return answers
 
-    async def roll_back(self) -> None:
-        self._rolls_back = True
-        await super().roll_back()
-
-    def _calls(self, batch: Sequence[Statement]) -> list[Call]:
-        sent = [sql for sql, _ in batch]
+    def _calls(self, batch: Sequence[Command]) -> list[Call]:
+        sent = [each.text.decode() for each in batch]
         in_midst = self.connection.info.transaction_status != TransactionStatus.IDLE
         if not in_midst and not sent[0].startswith("begin"):
             sent.append(COMMIT)
@@ -84,7 +80,7 @@ class FaultyWire(Wire):
             for at, sql in enumerate(sent)
         ]
 
-    async def _fail(self, batch: list[Statement], calls: list[Call], at: int, fault: Fault) -> list[list[Row]]:
+    async def _fail(self, batch: list[Command], calls: list[Call], at: int, fault: Fault) -> list[list[Row]]:
         kind, after = fault.kind, fault.after and not self._faults.fired
         self._faults.fired = True
         if kind is KINDS["lost"] or (after and calls[at].commits):
@@ -92,14 +88,14 @@ class FaultyWire(Wire):
         failing = (
             END if kind.ends else f"do $$ begin raise exception '{kind.text}' using errcode = '{kind.code}'; end $$"
         )
-        batch[at + after : at + 1] = [(failing, {})]
+        batch[at + after : at + 1] = [command(failing)]
         try:
             return await super().send(batch)
         except psycopg.errors.UniqueViolation:  # a statement before it was refused, so it was not reached
             self._faults.arm(fault)
             raise
 
-    async def _lose(self, batch: list[Statement], *, sent: bool) -> list[list[Row]]:
+    async def _lose(self, batch: list[Command], *, sent: bool) -> list[list[Row]]:
         """Lose the connection before the batch arrives, or its answer on the way back."""
         if sent:
             await super().send(batch)

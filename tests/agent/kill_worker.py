@@ -21,7 +21,7 @@ import openai
 
 from recollect import Agent, RunEvent, RunOutputEvent, SqliteDb, Store, open_db
 from recollect.db import sqlite
-from recollect.db.postgres.transaction import Wire
+from recollect.db.postgres.wire import Wire
 from recollect.models.openai import OpenAIResponses
 
 
@@ -57,7 +57,7 @@ def watch_wires(moments: Moments) -> None:
     plain = Wire.send
 
     async def send(wire: Wire, batch: Any) -> Any:
-        moments.passes(" ".join(batch[0][0].split())[:60])
+        moments.passes(" ".join(batch[0].text.decode().split())[:60])
         answers = await plain(wire, batch)
         moments.passes("answered")
         return answers
