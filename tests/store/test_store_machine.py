@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
+import postgres_server
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from store_kit import FACES, Face, MovingClock, answer, user
+from postgres_kit import prepared
+from store_kit import FACES, TABLES, Face, MovingClock, answer, change_rows, user
 
 from recollect.cache import SessionCache
+from recollect.db.postgres import PostgresDb
 from recollect.db.sqlite import SqliteDb
 from recollect.errors import RecollectError, RunConflict, RunLost, SessionConflict, SessionNotFound, UserRequired
 from recollect.run import RunStatus
 from recollect.session import AgentSession, Filter
-from recollect.store import OpenRun
+from recollect.store import OpenRun, Store
 
 ids = st.sampled_from(["s", "t", "u"])
 owners = st.sampled_from([None, None, "alice", "bob"])
@@ -35,12 +40,16 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.Runner()
-        self.store = SqliteDb()
+        self.store = self.opened()
         self.db: Face = FACES[self.face](self.store, MovingClock())
         self.cached: Face = FACES[self.face](SessionCache(max_sessions=2).over(self.store), MovingClock())
         self.model: dict[str, Model] = {}
         self.order: list[str] = []
         self.born = 0
+
+    def opened(self) -> Store:
+        """An empty store."""
+        return SqliteDb()
 
     def teardown(self) -> None:
         self.store.close()
@@ -242,7 +251,31 @@ class AsyncStoreAgainstDictionary(StoreAgainstDictionary):
     face = "async"
 
 
+class PostgresAgainstDictionary(StoreAgainstDictionary):
+    def opened(self) -> Store:
+        """The database of all examples, emptied."""
+        db = PostgresDb(_the_url(), pool=2)
+        for table in TABLES:
+            db.transact(change_rows, f"delete from recollect_{table}")
+        return db
+
+
+class AsyncPostgresAgainstDictionary(PostgresAgainstDictionary):
+    face = "async"
+
+
+@functools.cache
+def _the_url() -> str:
+    """A database for all examples; it goes with the server, or with the sweep at the end of the tests."""
+    return postgres_server.server().dsn(postgres_server.server().create(prepared()))
+
+
 StoreAgainstDictionary.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 AsyncStoreAgainstDictionary.TestCase.settings = settings(max_examples=12, stateful_step_count=30)
+PostgresAgainstDictionary.TestCase.settings = settings(max_examples=12, stateful_step_count=30)
+AsyncPostgresAgainstDictionary.TestCase.settings = settings(max_examples=8, stateful_step_count=30)
 TestSyncStore = StoreAgainstDictionary.TestCase
 TestAsyncStore = AsyncStoreAgainstDictionary.TestCase
+needs_postgres = pytest.mark.skipif(bool(postgres_server.missing()), reason="there is no Postgres")
+TestSyncPostgres = needs_postgres(PostgresAgainstDictionary.TestCase)
+TestAsyncPostgres = needs_postgres(AsyncPostgresAgainstDictionary.TestCase)
