@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import recollect
-from recollect import Agent, AgentSession, Conversation, RecollectError, Store, TeamSession
+from recollect import Agent, AgentSession, Conversation, PostgresDb, RecollectError, SqliteDb, Store, TeamSession
 from recollect.agent import RunOptions
 
 HERE = Path(__file__).parent
@@ -80,12 +80,25 @@ def test_every_error_has_a_code_of_its_own_and_a_default_message() -> None:
     assert str(recollect.SessionConflict()).startswith("The session was changed by somebody else")
 
 
-@pytest.mark.parametrize("kind", [Agent, Store])
+# Methods without a twin, with the reason.
+ALONE = {
+    "replace": "waits for nothing",
+    "conversation": "waits for nothing",
+    "transact": "its parameters are those of the operation",
+    "address": "waits for nothing",
+    "before_fork": "for whoever forks, who has no loop",
+    "after_fork": "as before_fork",
+    "migrate": "for those who deploy, once, before anything else runs",
+    "schema_version": "as migrate",
+    "facts": "for doctor, which is a command",
+    "ask": "as facts",
+}
+
+
+@pytest.mark.parametrize("kind", [Agent, Store, SqliteDb, PostgresDb])
 def test_every_method_with_a_twin_has_the_same_parameters_in_both_faces(kind: type[Any]) -> None:
     public = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
-    alone = {"replace", "conversation", "transact"} | {
-        name for name in public if name.startswith("a") and name[1:] in public
-    }
+    alone = ALONE.keys() | {name for name in public if name.startswith("a") and name[1:] in public}
     for name in public - alone:
         twin = inspect.signature(getattr(kind, f"a{name}"))
         assert list(twin.parameters.values()) == list(inspect.signature(getattr(kind, name)).parameters.values()), name
