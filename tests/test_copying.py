@@ -25,6 +25,7 @@ from recollect import (
     SessionCache,
     SqliteDb,
     copying,
+    survey,
 )
 from recollect.copying import COLUMNS, CopyReport, copy_sessions
 from recollect.doctor import database
@@ -355,6 +356,27 @@ def test_what_is_held_at_once_does_not_grow_with_a_session(
     assert max(held) <= 4
     assert content(target) == content(source)
     assert counted(copy_sessions(source, target)) == NONE | {"same": 7, "verified": 7}
+
+
+@pytest.mark.parametrize("page", [copying._select, survey._page])
+@pytest.mark.parametrize("table", ["runs", "messages", "values"])
+def test_a_page_is_read_from_where_the_one_before_it_ended(
+    tmp_path: Path, page: Callable[..., str], table: str
+) -> None:
+    with SqliteDb(tmp_path / "a.db") as db:
+        db.create_session("s")
+        keys = {f"k{number}": 1 for number in range(3)} | {
+            f"k_{name}": 1 for name in ("session_id", "run_seq", "idx", "kind", "key")
+        }
+        p = keys | {"last": "s", "limit": 1}
+        [plan] = db.transact(_plan, page(table, onward=True), p)
+        assert "((session_id," in plan
+
+
+@reads
+async def _plan(tx: Tx, sql: str, p: dict[str, Any]) -> list[str]:
+    [found] = await tx.execute((f"explain query plan {sql}", p))
+    return [detail for *_, detail in found if detail.startswith("SEARCH r ")]
 
 
 def test_one_that_cannot_be_written_is_told_and_the_others_are_copied(tmp_path: Path) -> None:

@@ -417,20 +417,26 @@ def _version(row: Row) -> int:
 
 def _pages(tx: Tx, batch: _Batch) -> Iterator[tuple[str, Sequence[Row]]]:
     """The rows of sessions, table after table, as they are to be written."""
+    # Between the sessions of one user there may be a million of others.
+    spans = [(batch.ids[0], batch.ids[-1])] if batch.user_id is None else [(own, own) for own in batch.ids]
     wanted = frozenset(batch.ids)
-    p: Params = {"first": batch.ids[0], "last": batch.ids[-1], "user_id": batch.user_id}
     for table in TABLES:
-        limit, onward = (batch.page if table == "messages" else PAGE), False
-        while True:
-            [found] = drive(
-                tx.execute((_select(table, onward=onward, mine=batch.user_id is not None), p | {"limit": limit}))
-            )
-            yield table, [_settled(table, row) for row in found if row[0] in wanted]
-            if len(found) < limit:
-                break
-            last = dict(zip(COLUMNS[table], found[-1], strict=True))
-            p |= {f"k_{name}": last[name] for name in ("session_id", *_KEYS[table])}
-            onward = True
+        limit = batch.page if table == "messages" else PAGE
+        given: list[Params] = [{"first": first, "last": last, "limit": limit} for first, last in spans]
+        begun = drive(tx.execute(*((_select(table, onward=False), p) for p in given)))
+        for p, found in zip(given, begun, strict=True):
+            for page in _onward(tx, table, p, found):
+                yield table, [_settled(table, row) for row in page if row[0] in wanted]
+
+
+def _onward(tx: Tx, table: str, p: Params, found: list[Row]) -> Iterator[list[Row]]:
+    """A page, and those after it."""
+    yield found
+    while len(found) == p["limit"]:
+        last = dict(zip(COLUMNS[table], found[-1], strict=True))
+        p |= {f"k_{name}": last[name] for name in ("session_id", *_KEYS[table])}
+        [found] = drive(tx.execute((_select(table, onward=True), p)))
+        yield found
 
 
 def _settled(table: str, row: Row) -> Row:
@@ -531,14 +537,12 @@ def _insert(table: str, count: int) -> str:
 
 
 @cache
-def _select(table: str, *, onward: bool, mine: bool) -> str:
+def _select(table: str, *, onward: bool) -> str:
     key = ", ".join(f"r.{name}" for name in ("session_id", *_KEYS[table]))
     marks = ", ".join(f":k_{name}" for name in ("session_id", *_KEYS[table]))
-    owned = f"""and r.session_id in (
-        select s.session_id from recollect_sessions s where s.session_id >= :first and s.session_id <= :last and {MINE}
-    )"""
+    # Not both: SQLite would take the first for where to begin, and read again all that it read before.
+    begin = f"({key}) > ({marks})" if onward else "r.session_id >= :first"
     return f"""
     select {", ".join(f"r.{name}" for name in COLUMNS[table])} from recollect_{table} r
-    where r.session_id >= :first and r.session_id <= :last {owned if mine else ""}
-    {f"and ({key}) > ({marks})" if onward else ""} order by {key} limit :limit
+    where {begin} and r.session_id <= :last order by {key} limit :limit
     """

@@ -148,10 +148,11 @@ def _page(table: str, *, onward: bool) -> str:
     columns += [STATUS_ANYWHERE] if table == "runs" else []
     key = ", ".join(f"r.{name}" for name in _KEYS[table])
     marks = ", ".join(f":k{number}" for number in range(len(_KEYS[table])))
+    # Not both: SQLite would take the first for where to begin, and read again all that it read before.
+    begin = f"({key}) >= ({marks})" if onward else "r.session_id >= :first"
     return f"""
     select {", ".join(columns)} from recollect_{table} r
-    where r.session_id >= :first and r.session_id <= :last {f"and ({key}) >= ({marks})" if onward else ""}
-    order by {key} limit :limit
+    where {begin} and r.session_id <= :last order by {key} limit :limit
     """
 
 
