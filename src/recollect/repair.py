@@ -114,7 +114,7 @@ async def _mend_index(tx: Tx, dialect: str, lack: tables.Lack, *, dry_run: bool)
 def _damaged(store: Store) -> list[str]:
     """The sessions in which something may have to be mended."""
     faults = (fault for sight in survey(store.transact) for fault in sight.faults)
-    return sorted({fault.session_id for fault in faults if fault.check != "under way"})
+    return list(dict.fromkeys(fault.session_id for fault in faults if fault.check != "under way"))
 
 
 @writes
