@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from postgres_kit import postgres_db, postgres_url
 
 from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, SchemaMismatch, SessionCache, SqliteDb, survey
+from recollect.db import migrate, open_db
 from recollect.doctor import database
 from recollect.port import Tx, reads, writes
 from recollect.repair import Change, repair
@@ -319,11 +320,27 @@ def test_tables_in_a_schema_of_their_own_are_mended_there() -> None:
         assert problems(db) == []
 
 
-def test_tables_without_the_record_of_their_schema_are_not_taken_for_nothing(db: Store) -> None:
-    damage(db, "delete from recollect_schema")
-    [found] = [finding for finding in database(db) if finding.status == "problem"]
-    assert found.check == "schema"
-    assert "its tables are there" in found.detail
+@contextmanager
+def _file(folder: Path) -> Iterator[str]:
+    yield str(folder / "s.db")
+
+
+ADDRESSES = {"sqlite": _file, "postgres": lambda _: postgres_url()}
+
+
+@pytest.mark.parametrize("kind", ADDRESSES)
+def test_tables_without_the_record_of_their_schema_are_not_taken_for_nothing(tmp_path: Path, kind: str) -> None:
+    with ADDRESSES[kind](tmp_path) as address:
+        with open_db(address) as db:
+            db.create_session("s")
+            db.transact(_change, "delete from recollect_schema")
+        with open_db(address) as db:
+            [found] = [finding for finding in database(db) if finding.status == "problem"]
+            assert (found.check, found.detail) == ("schema", migrate.NO_RECORD)
+            with pytest.raises(SchemaMismatch, match=migrate.NO_RECORD):
+                db.get_header("s")
+            with pytest.raises(SchemaMismatch, match=migrate.NO_RECORD):
+                list(repair(db))
 
 
 def test_a_lease_that_would_never_run_out_is_cut_to_the_usual(db: Store) -> None:

@@ -196,7 +196,7 @@ def _unrecorded(schema: Finding, *, has_tables: bool) -> Finding:
     """Tables without the record of their schema are not nothing: they are not to be made, nor used."""
     if not has_tables or not schema.detail.startswith(_NOTHING):
         return schema
-    return Finding("schema", "problem", "its tables are there, but no record of their schema; take it from a backup")
+    return Finding("schema", "problem", migrate.NO_RECORD)
 
 
 _NOTHING: Final = "it holds no sessions of this library"

@@ -20,6 +20,8 @@ create table if not exists recollect_schema (
 )
 """
 
+NO_RECORD = "the tables are there, but no record of their schema; take recollect_schema from a backup"
+
 _CREATE = re.compile(r"create (?:unique )?(?:table|index) (\w+)")
 _COMMENT = re.compile(r"^--.*$", re.MULTILINE)
 _MIN_READER = re.compile(r"^-- min_reader: (\d+)$", re.MULTILINE)

@@ -29,6 +29,7 @@ from recollect.errors import (
     InvalidArgument,
     NotADatabase,
     OutcomeUnknown,
+    SchemaMismatch,
 )
 from recollect.faces import FairLock, Gate, Job, Mutex, Place, Worker, finished, is_main_thread, let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
@@ -558,7 +559,8 @@ def _migrate(connection: sqlite3.Connection, clock: Clock) -> None:
     for step in migrate.steps("sqlite"):
         connection.execute("begin immediate")
         try:
-            if step.number > _schema(connection)[0]:
+            if step.number > (schema := _schema(connection)[0]):
+                _check_record(connection, schema)
                 for statement in _statements(step.sql):
                     connection.execute(statement)
                 connection.execute(
@@ -569,6 +571,12 @@ def _migrate(connection: sqlite3.Connection, clock: Clock) -> None:
         except BaseException:
             _roll_back(connection)
             raise
+
+
+def _check_record(connection: sqlite3.Connection, schema: int) -> None:
+    """Refuse tables of which nobody knows how new they are."""
+    if not schema and connection.execute("select 1 from sqlite_master where name = 'recollect_sessions'").fetchone():
+        raise SchemaMismatch(migrate.NO_RECORD)
 
 
 def _schema(connection: sqlite3.Connection) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
+from recollect.db.migrate import NO_RECORD
 from recollect.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -28,6 +29,7 @@ _KINDS: Final[tuple[tuple[type[psycopg.Error], type[DatabaseError], str], ...]] 
     (errors.ReadOnlySqlTransaction, DatabaseReadOnly, "takes no changes: it is read-only, or a replica"),
     (errors.InsufficientPrivilege, DatabaseReadOnly, "does not allow that to this role; grant it, or use another"),
     (errors.UndefinedTable, SchemaMismatch, "lacks a table; run: recollect migrate --db URL"),
+    (errors.DuplicateTable, SchemaMismatch, f"cannot be brought to a newer schema: {NO_RECORD}"),
     (errors.UndefinedColumn, SchemaMismatch, "lacks a column; run: recollect migrate --db URL"),
     (errors.InvalidCatalogName, DatabaseUnreachable, "is not there; create the database first"),
     (errors.InvalidAuthorizationSpecification, DatabaseUnreachable, "does not let this role in"),
