@@ -11,7 +11,6 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from importlib import import_module
 from itertools import count, cycle
 from pathlib import Path
@@ -22,13 +21,15 @@ from psycopg import AsyncConnection
 
 from bench import postgres_floor
 from bench.pace import Pair, Spread, interleave, together
-from bench.page import FILTERS, PAGE, SIZE, SORTS, Place, _last, _session
+from bench.page import FILTERS, PAGE, SIZE, SORTS, Place, _last
 from bench.postgres_floor import PostgresFloor, asend
 from bench.table import Budget, Line, line
 from bench.talk import RUN_METRICS, session, turns
 from recollect.agent import Agent
 from recollect.cache import SessionCache
+from recollect.copying import copy_sessions
 from recollect.db.postgres import PostgresDb
+from recollect.db.sqlite import SqliteDb
 from recollect.history import HistoryLimits
 from recollect.message import Message
 from recollect.models.echo import EchoModel
@@ -37,6 +38,7 @@ from recollect.store.claims import Wanted, claim_next
 from recollect.store.turns import new_token
 
 TURN: Final = "Postgres: the same round trips by hand"
+COPIES: Final = "Postgres: recollect copy of sessions of ten turns, read back and compared"
 TASKS: Final = "Postgres: a turn of one of many tasks, a session each, on eight connections"
 CLAIMS: Final = "Postgres: claims of four sessions; the floor is eight workers that never meet"
 WANTED: Final = Wanted(due="unnamed")
@@ -47,7 +49,6 @@ CONNECTIONS: Final = 8
 
 
 def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
-    del folder
     with _server().postgres_url() as url:
         rounds = 60 if quick else 400
         sides = Sides(url)
@@ -57,6 +58,8 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
         yield from _tasks(url, 4 if quick else 20)
     with _server().postgres_url() as url:
         yield from _claims(url, quick=quick)
+    with _server().postgres_url() as url:
+        yield from _copies(folder, url, quick=quick)
 
 
 class Sides:
@@ -241,13 +244,29 @@ def _claimed(db: PostgresDb, token: int, start: str, claims: int) -> list[float]
     return took
 
 
-def pages(folder: Path, *, quick: bool, count: int = 100_000) -> Iterator[Line]:
+def _copies(folder: Path, url: str, *, quick: bool) -> Iterator[Line]:
+    """`copy_sessions` there and back, each session of ten turns and compared afterwards."""
+    count = 200 if quick else 2_000
+    with SqliteDb(folder / "copied.db", durability="normal") as file, PostgresDb(url) as server:
+        for number in range(count):
+            file.upsert_session(session(f"s{number:05}", turns(10, seed=number)))
+        there = copy_sessions(file, server)
+        with SqliteDb(folder / "back.db", durability="normal") as other:
+            back = copy_sessions(server, other)
+    for what, report in (("SQLite to Postgres", there), ("Postgres to SQLite", back)):
+        assert report.copied == report.verified == count, report
+        rate = Spread.of([count / report.seconds])
+        yield Line(group=COPIES, what=f"{what}, sessions a second", ours=rate, unit="")
+
+
+def pages(folder: Path, *, quick: bool, count: int = 10_000) -> Iterator[Line]:
     """A page of twenty sessions among many, in every order and behind every filter, first and last."""
     del folder
     group = f"Postgres: a page of 20 sessions among {count:,}; the raw query gives rows"
     with _server().postgres_url() as url, Agent(model=EchoModel(), db=PostgresDb(url)) as agent:
-        asyncio.run(_fill(agent.db, count))
+        agent.get_sessions()  # makes the tables
         floor = PostgresFloor(url)
+        floor.connection.execute(_FILL, (count,))
         floor.connection.execute("vacuum analyze")
         things = {
             f"by {next(iter(wanted), 'nothing')}, newest {sort.removesuffix('_at')}, {place.name}": _page(
@@ -284,10 +303,19 @@ def _page(
     return lambda: agent.get_sessions(**given), lambda: floor.one(query, *values)
 
 
-async def _fill(db: Any, count: int) -> None:
-    """The sessions that `bench.page` has, too."""
-    chance, began = random.Random(3), datetime(2026, 1, 1, tzinfo=UTC)
-    for start in range(0, count, 200):
-        made = [_session(f"session-{number:07}", chance, began) for number in range(start, min(start + 200, count))]
-        await asyncio.gather(*(db.aupsert_session(one) for one in made))
-    await db.aclose()
+_FILL: Final = """
+insert into recollect_sessions (
+    session_id, kind, agent_id, team_id, user_id, name, name_key, name_source, epoch, created_at, updated_at
+)
+select
+    'session-' || lpad(n::text, 7, '0'), case when team then 'team' else 'agent' end,
+    case when not team then 'agent-' || mod(n, 4) end, case when team then 'team-' || mod(n, 2) end,
+    'user-' || (random() * 19)::int, name, lower(name), 'manual', n, created, created + (random() * 5e12)::bigint
+from (
+    select
+        n, random() < 0.25 as team, 'Order ' || n || ' and what came of it' as name,
+        1767225600000000 + (random() * 3e13)::bigint as created
+    from generate_series(1, %s) n
+) made
+"""
+"""Sessions of 20 users, 4 agents and 2 teams, made over a year and active in another order, as in `bench.page`."""
