@@ -204,7 +204,7 @@ class Actor:
     async def lapse(self, _: Agent, face: Any) -> None:
         """Hold a run without a sign of life until another one may take it; then nothing more can be written to it."""
         run_id, session_id = f"{self.name}-{self.count}-lapsed", self.session(deleted=False)
-        self.write("try", self.name, run=run_id, session=session_id)
+        self.write("try", self.name, run=run_id, session=session_id, how="run")
         old = await face.transact(self.db, begin_run, session_id, [Message("user", run_id)], run_id=run_id)
         await face.sleep(1.1)
         taken = None
