@@ -149,7 +149,7 @@ def test_only_runs_that_somebody_holds_give_signs_of_life() -> None:
 
 # Asks for three tools at once; the first of them, or whoever listens just before them, stops the process.
 TOOLS = """
-import asyncio, os, signal, sys
+import asyncio, os, signal, sys, time
 from pathlib import Path
 from recollect import Agent, Message, RunLost, SqliteDb, heartbeat
 from recollect.port import Reply
@@ -183,6 +183,8 @@ def pay(number: int) -> str:
     "Pay."
     note(f"{who} pays {number}")
     if number == 0 and moment == "in a tool":
+        if face == "sync":
+            time.sleep(0.2)  # threads start together; none may stand just before its call when the process stops
         stop()
     return "paid"
 

@@ -220,7 +220,7 @@ def _hot(db: PostgresDb) -> dict[str, tuple[Operation[..., Any], tuple[Any, ...]
         "cancel": (continued.request_cancel, (other.run_id, "s7"), {}),
         "was it begun": (outcome.find_begun, ("s7",), {"run_id": other.run_id, "token": other.token}),
         "was it appended": (outcome.find_appended, (other,), {"at": 0}),
-        "was it finished": (outcome.find_finished, (other,), {}),
+        "was it finished": (outcome.find_finished, (other, [answer()]), {"at": 1}),
         "session": (sessions.get_session, ("s7", "u1"), {}),
         "header": (sessions.get_header, ("s7", "u1"), {}),
         "last runs": (sessions.get_messages, ("s7", Filter(last_n_runs=3)), {}),

@@ -145,6 +145,6 @@ where r.session_id = :session_id and r.run_seq = :run_seq and r.run_id = :run_id
     and r.status = :status and coalesce(r.metrics, '') = coalesce(cast(:metrics as text), '')
     and (cast(:body as text) is null or exists (
         select 1 from recollect_messages m
-        where m.session_id = r.session_id and m.run_seq = r.run_seq and m.idx = :at and m.body = :body
+        where m.session_id = :session_id and m.run_seq = r.run_seq and m.idx = :at and m.body = :body
     ))
 """
