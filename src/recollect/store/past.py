@@ -18,20 +18,23 @@ from recollect.store.newest import among, newest
 _PLACE = itemgetter(0, 1)
 
 _NO_RUN: Final = 1 << 62
+_WITHOUT_COUNT: Final = 4
+"""Columns of a row that does not say how many runs there were to choose from."""
 
 
 class Past(msgspec.Struct, frozen=True):
     """The newest runs that fit, as they were read."""
 
     rows: Sequence[Row] = ()
-    """Run, place, role and body of each message, in order, and how many runs there were to choose from."""
+    """Run, place, role and body of each message, in order, and where a trip more would cost time, how many runs there
+    were to choose from."""
     runs: int = 0
     older: bool = False
     """Whether runs before these were left out."""
 
     def history(self, limits: HistoryLimits) -> History:
         """What the model is shown of it."""
-        _, _, said_by, bodies, _ = zip(*self.rows, strict=True) if self.rows else ((),) * 5
+        _, _, said_by, bodies, *_ = zip(*self.rows, strict=True) if self.rows else ((),) * 4
         return select(
             Message.stored_all(said_by, bodies), self.runs, limits, older=self.older, tools=has_tools(said_by, bodies)
         )
@@ -49,7 +52,7 @@ def _past(earlier: str, most: str) -> str:
     runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, most, condition=earlier)
     return f"""
     with runs as materialized ({runs})
-    select m.run_seq, m.idx, m.role, m.body, (select count(*) from runs) from recollect_messages m
+    select m.run_seq, m.idx, m.role, m.body{{many}}, (select count(*) from runs){{/many}} from recollect_messages m
     where m.session_id = :session_id and m.run_seq {among(_THAT_FIT)}
     """
 
@@ -67,8 +70,8 @@ end
 
 
 @cache
-def _candidate(earlier: str) -> str:
-    return newest("r.run_seq", HISTORY_STATUSES, "1", condition=earlier)
+def _newest_candidates(earlier: str) -> str:
+    return newest("r.run_seq", HISTORY_STATUSES, ":most", condition=earlier)
 
 
 _MOST: Final = ":history_runs + 1"
@@ -107,9 +110,15 @@ async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, 
         runs.discard(oldest := found[0][0])
         found = [row for row in found if row[0] != oldest]
         older = True
-    if found:
-        older = older or found[0][4] > len(runs)
-    elif not older and begun > p["top"]:
-        [candidates] = await tx.execute((_candidate(_earlier(p)), p))
-        older = bool(candidates)
+    if not older and begun - p["top"] > len(runs):
+        older = await _candidates(tx, p, found, len(runs) + 1) > len(runs)
     return Past(found, len(runs), older)
+
+
+async def _candidates(tx: Tx, p: Params, found: Sequence[Row], most: int) -> int:
+    """How many runs there were to choose from, so many at most."""
+    if found and len(found[0]) > _WITHOUT_COUNT:
+        count: int = found[0][-1]
+        return count
+    [runs] = await tx.execute((_newest_candidates(_earlier(p)), p | {"most": most}))
+    return len(runs)
