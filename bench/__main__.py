@@ -38,6 +38,8 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Line]]]] = {
     "postgres": postgres.lines,
     "postgres-page": postgres.pages,
 }
+LARGE: Final[dict[str, Callable[..., Iterator[Line]]]] = {"page": page.lines, "postgres-page": postgres.pages}
+"""Groups that may be measured among a million sessions, too."""
 MARKS: Final = ("<!-- printed -->\n", "<!-- end -->\n")
 
 
@@ -48,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="recollect-bench-") as folder:
         for name in options.only or GROUPS:
             lines += _measured(name, Path(folder), quick=options.quick)
-        if options.large:
-            lines += page.lines(Path(folder), quick=options.quick, count=1_000_000)
-            lines += postgres.pages(Path(folder), quick=options.quick, count=1_000_000)
+        for name in options.only or GROUPS:
+            if options.large and name in LARGE:
+                lines += LARGE[name](Path(folder), quick=options.quick, count=1_000_000)
     report = _report(lines, perf_counter() - began)
     print(report)
     if options.json is not None:

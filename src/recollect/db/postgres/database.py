@@ -16,10 +16,12 @@ from recollect import checks
 from recollect.background import BACKGROUND
 from recollect.db import owner
 from recollect.db.migrate import Step
+from recollect.db.postgres.address import Address, Settings
 from recollect.db.postgres.dialect import Dialect, command
 from recollect.db.postgres.failures import PASSING, UNPREPARED, has_gone, typed
-from recollect.db.postgres.pools import Address, AnyPool, Pools, Settings
+from recollect.db.postgres.pools import Pools
 from recollect.db.postgres.schema import KIND, Facts, Schema, facts, look
+from recollect.db.postgres.sources import AnyPool
 from recollect.db.postgres.transaction import PostgresTx
 from recollect.db.postgres.wire import Wire
 from recollect.errors import DatabaseError, DatabaseUnreachable, InvalidArgument

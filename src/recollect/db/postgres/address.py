@@ -1,0 +1,107 @@
+"""A Postgres server as it is reached: where, as whom, with what settings; and a new connection to it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from recollect.db.postgres.failures import typed
+from recollect.errors import DatabaseError, DatabaseUnreachable, InvalidArgument
+from recollect.port import World
+
+PROBE: Final = 2
+"""Seconds after which a server that does not answer is said to be away."""
+
+_KEPT_ALIVE: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60000,
+}
+"""A peer that vanished without a word is noticed within a minute."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server is spoken to."""
+
+    timeout: float
+    """Seconds to wait for a connection, and for locks."""
+    statement_timeout: float
+    """Seconds that a statement may run."""
+    pooler: bool
+    """Whether connections may be another one's with each transaction, so that no setting of theirs lasts."""
+    prepare: bool
+    """Whether statements are prepared."""
+
+
+class Address:
+    """One database server as it is reached: where, as whom, and with what settings."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.Error as error:
+            raise InvalidArgument("db_url", f"is no address of a Postgres database: {error}") from None
+        self.name = _shown(given)
+        self.pooler = settings.pooler
+        self.timeouts = {
+            "lock_timeout": round(settings.timeout * 1000),
+            "statement_timeout": round(settings.statement_timeout * 1000),
+            "idle_in_transaction_session_timeout": round(settings.timeout * 1000),
+        }
+        usual: dict[str, Any] = {
+            "application_name": "recollect",
+            "connect_timeout": max(PROBE, round(settings.timeout)),
+            **_KEPT_ALIVE,
+        }
+        if not settings.pooler:
+            said = " ".join(
+                f"-c {name}={value}"
+                for name, value in [*self.timeouts.items(), ("plan_cache_mode", "force_generic_plan")]
+            )
+            given["options"] = f"{said} {given.get('options') or ''}".strip()
+        self.conninfo = make_conninfo("", **{**usual, **given})
+        self.options: dict[str, Any] = {
+            "autocommit": True,
+            "prepare_threshold": 2 if settings.prepare else None,
+        }
+
+
+def _shown(given: dict[str, Any]) -> str:
+    """The address without its password."""
+    user = f"{given['user']}@" if given.get("user") else ""
+    port = f":{given['port']}" if given.get("port") else ""
+    return f"postgresql://{user}{given.get('host') or ''}{port}/{given.get('dbname') or ''}"
+
+
+async def connect(address: Address, world: World, **settings: Any) -> Any:
+    """Open a connection.
+
+    Raises:
+        DatabaseUnreachable: the server does not answer, or does not let us in.
+    """
+    kind = psycopg.AsyncConnection if world.waits else psycopg.Connection
+    try:
+        return await world.result(kind.connect(address.conninfo, **address.options, **settings))
+    except psycopg.InterfaceError as error:
+        raise _unfit_loop(error) from error
+    except psycopg.Error as error:
+        raise typed(error, address.name, gone=True, unknown=False) from error
+
+
+def check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    if sys.platform == "win32" and isinstance(loop, getattr(asyncio, "ProactorEventLoop", ())):
+        raise _unfit_loop(None)
+
+
+def _unfit_loop(error: Exception | None) -> DatabaseError:
+    why = "" if error is None else f" ({error})"
+    return DatabaseUnreachable(
+        "psycopg cannot use this event loop; run asyncio with a selector: "
+        f"asyncio.run(main(), loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())){why}"
+    )
