@@ -134,6 +134,7 @@ async def _begin(plan: Plan, access: Access, token: int, *, again: bool) -> Turn
         prompt=plan.prompt,
         metadata=plan.metadata,
         state=plan.state,
+        state_defaults=plan.state_defaults,
         history=plan.history,
         with_state=plan.with_state,
         with_summary=plan.with_summary,

@@ -17,10 +17,10 @@ log = logging.getLogger("recollect")
 class State:
     """The session's state while a run may change it: each top-level key that changed is stored, and no other."""
 
-    def __init__(self, stored: Mapping[str, str], defaults: Mapping[str, Any]) -> None:
+    def __init__(self, stored: Mapping[str, str]) -> None:
         self._stored: dict[str, str] = dict(stored)
         self._pending: dict[str, str | None] = {}
-        self.live: dict[str, Any] = dict(defaults) | {key: checks.decode(text) for key, text in stored.items()}
+        self.live: dict[str, Any] = {key: checks.decode(text) for key, text in stored.items()}
 
     def changes(self) -> dict[str, str | None]:
         """Texts of the keys that differ from what is stored, None for one that is gone."""

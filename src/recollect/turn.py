@@ -140,7 +140,7 @@ class Turn:
 
     def _adopt(self, opened: OpenRun) -> None:
         self._opened = opened
-        self._state = State(opened.state, self.plan.state_defaults)
+        self._state = State(opened.state)
 
     async def wait_for_others(self) -> None:
         """Wait until the runs that began before this one have ended, and see what they left.

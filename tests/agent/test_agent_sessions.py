@@ -98,6 +98,20 @@ async def test_a_name_set_while_a_run_is_under_way_survives_it(bound: Any) -> No
     assert await agent.get_session_state("s") == {"key": "set meanwhile", "third": 3, "other": 1}
 
 
+async def test_a_default_of_the_state_never_stands_over_what_was_set_meanwhile(bound: Any) -> None:
+    class Setting(EchoModel):
+        async def ask(self, request: Any, world: Any) -> Any:
+            agent.agent.update_session_state({"count": 7}, "s")
+            async for item in super().ask(request, world):
+                yield item
+
+    agent = bound(Setting(), session_state={"count": 0, "names": []})
+    await agent.run("Hi", session_id="s")
+    assert await agent.get_session_state("s") == {"count": 7, "names": []}
+    await agent.run("Hi", session_id="s", session_state={"names": ["Ada"]})
+    assert await agent.get_session_state("s") == {"count": 7, "names": ["Ada"]}
+
+
 async def test_a_session_read_and_changed_is_saved_unless_it_changed_meanwhile(bound: Any) -> None:
     agent = bound(EchoModel())
     await agent.run("Hi", session_id="s")

@@ -44,6 +44,7 @@ async def begin_run(
     prompt: Message | None = None,
     metadata: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
+    state_defaults: Mapping[str, Any] | None = None,
     history: HistoryLimits | None = None,
     with_state: bool = False,
     with_summary: bool = False,
@@ -55,10 +56,10 @@ async def begin_run(
     """Begin a run and store what was asked, making the session if there is none.
 
     ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
-    summary; ``state`` sets keys of the state. ``again`` lets the run take the place of an attempt under the same
-    ``run_id`` that failed, was cancelled or was interrupted: what that had stored is gone. ``alone`` refuses a run
-    beside one that is under way. ``known`` is the epoch and version of a session whose past the caller has: while that
-    is the newest, it is not read, and ``past`` is None.
+    summary; ``state`` sets keys of the state, ``state_defaults`` those that it does not have yet. ``again`` lets the
+    run take the place of an attempt under the same ``run_id`` that failed, was cancelled or was interrupted: what that
+    had stored is gone. ``alone`` refuses a run beside one that is under way. ``known`` is the epoch and version of a
+    session whose past the caller has: while that is the newest, it is not read, and ``past`` is None.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
@@ -76,7 +77,9 @@ async def begin_run(
         "lease": turns.LEASE,
     }
     p["attempt"] = 1 + await discard(tx, p) if again else 1
-    batch = _begin(p, asked, prompt, checks.json_object("session_state", state))
+    batch = _begin(p, asked, prompt)
+    batch += _state(p, checks.json_object("session_state", state), _SET_VALUE_OF_MINE)
+    batch += _state(p, checks.json_object("state_defaults", state_defaults), _SET_VALUE_IF_NONE)
     reading = {STATE_OF: with_state, SUMMARY_OF: with_summary, _OTHERS: alone}
     wanted = [
         *([] if history is None else [past(p, history, known)]),
@@ -137,14 +140,14 @@ async def refresh_run(
     Raises:
         SessionNotFound: the session was deleted meanwhile.
     """
-    p: Params = {"session_id": run.session_id, "top": int(run.parent_run_id is None)}
-    header, state, summary = await tx.execute((_SEEN, p), (STATE_OF, p), (SUMMARY_OF, p))
-    if not header:
+    p: Params = {"session_id": run.session_id, "before": run.run_seq, "top": int(run.parent_run_id is None)}
+    there, state, summary = await tx.execute((_THERE, p), (STATE_OF, p), (SUMMARY_OF, p))
+    if not there:
         raise no_session(run.session_id)
     seen = History()
     if history is not None:
         [found] = await tx.execute(past(p, history))
-        seen = (await read_past(tx, p, found, history, *header[0])).history(history)
+        seen = (await read_past(tx, p, found, history, 0, run.run_seq - 1 + p["top"])).history(history)
     return msgspec.structs.replace(
         run,
         history=seen,
@@ -193,7 +196,7 @@ def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
     }
 
 
-def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: Mapping[str, str]) -> list[Statement]:
+def _begin(p: Params, asked: Sequence[Message], prompt: Message | None) -> list[Statement]:
     """What a begin writes; the first two answers are the gate and the other runs under way."""
     batch = [
         (_BEGIN_HEADER, p),
@@ -204,7 +207,11 @@ def _begin(p: Params, asked: Sequence[Message], prompt: Message | None, state: M
     ]
     if prompt is not None:
         batch.append((_BEGIN_PROMPT, {**p, "role": prompt.role, "body": prompt.to_json()}))
-    return batch + [(_SET_VALUE_OF_MINE, {**p, "key": key, "value": text}) for key, text in state.items()]
+    return batch
+
+
+def _state(p: Params, texts: Mapping[str, str], sql: str) -> list[Statement]:
+    return [(sql, {**p, "key": key, "value": text}) for key, text in texts.items()]
 
 
 _BEGIN_HEADER = """
@@ -284,11 +291,17 @@ select s.session_id, 'state', :key, :value from recollect_sessions s where {OPEN
 on conflict (session_id, kind, key) do update set value = excluded.value
 """
 
+_SET_VALUE_IF_NONE = f"""
+insert into recollect_values (session_id, kind, key, value)
+select s.session_id, 'state', :key, :value from recollect_sessions s where {OPEN}
+on conflict (session_id, kind, key) do nothing
+"""
+
 STATE_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
 SUMMARY_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
 
-_SEEN = "select completed_count, run_count from recollect_sessions where session_id = :session_id"
+_THERE = "select 1 from recollect_sessions where session_id = :session_id"
 
 _AHEAD = f"""
 select r.run_seq from {stored_as(RunStatus.running)} and r.run_seq < :run_seq and {ALIVE}
