@@ -27,7 +27,8 @@ from recollect import (
     copying,
     survey,
 )
-from recollect.copying import COLUMNS, CopyReport, copy_sessions
+from recollect.content import COLUMNS
+from recollect.copying import CopyReport, copy_sessions
 from recollect.doctor import database
 from recollect.port import Tx, reads, writes
 from recollect.run import RunMetrics

@@ -11,7 +11,6 @@ as interrupted: nobody works on the copy.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -20,8 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from recollect.checks import encode
-from recollect.db.tables import expected
+from recollect.content import COLUMNS, TABLES, Content, add_rows, contents_of
 from recollect.errors import DatabaseError, InvalidArgument
 from recollect.port import Duplicate, Params, Row, Statement, Tx, drive, reads, writes
 from recollect.run import RunStatus
@@ -39,12 +37,7 @@ PAGE: Final = 1000
 """Rows that are held at once, at most, of each table."""
 
 VALUES: Final = 50
-"""Values that one statement writes at most; psycopg takes statements with more apart again each time."""
-
-TABLES: Final = ("sessions", "values", "prompts", "runs", "messages")
-"""What is copied, in this order."""
-
-COLUMNS: Final = {table: tuple(expected("sqlite").tables[f"recollect_{table}"].columns) for table in TABLES}
+"""Values that one statement writes at most; longer ones are no faster."""
 
 _KEYS: Final = {
     "sessions": (),
@@ -53,12 +46,6 @@ _KEYS: Final = {
     "runs": ("run_seq",),
     "messages": ("run_seq", "idx"),
 }
-
-_OF_THE_DATABASE: Final = {
-    "sessions": {"claim_owner", "claim_token", "claim_until", "version", "epoch"},
-    "runs": {"version", "cancel_requested"},
-}
-"""Columns that say nothing of what was said."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -108,58 +95,6 @@ class CopyReport(msgspec.Struct, kw_only=True):
         if outcome.what != "same":
             self.runs += outcome.runs
             self.messages += outcome.messages
-
-
-class Content(msgspec.Struct):
-    """What a session holds, as short digests: enough to tell whether another holds the same, or all of it and more."""
-
-    header: Mapping[str, Any] = {}
-    values: dict[tuple[str, str], bytes] = {}
-    prompts: dict[str, bytes] = {}
-    runs: dict[int, tuple[Row, str, bytes]] = {}
-    """Of each run: what identifies it, its status, and the digest of its row."""
-    said: dict[int, bytearray] = {}
-    """The digests of each run's messages, one after the other."""
-
-    @property
-    def messages(self) -> int:
-        return sum(len(said) for said in self.said.values()) // _DIGEST
-
-    def checksum(self) -> str:
-        """One number for all of it, the same on every database."""
-        parts = (
-            sorted(self.header.items()),
-            sorted(self.values.items()),
-            sorted(self.prompts.items()),
-            sorted(self.runs.items()),
-            [(seq, bytes(said)) for seq, said in sorted(self.said.items())],
-        )
-        return _digest(parts).hex()
-
-    def beyond(self, other: Content) -> str:
-        """What this one holds that the other does not; "" where all of it is in the other."""
-        theirs = other.header
-        for column, value in self.header.items():
-            may_come = column in _NAMES and not value
-            if column not in _GROWING and not may_come and value != theirs[column]:
-                return column
-        for (kind, key), digest in self.values.items():
-            if other.values.get((kind, key)) != digest:
-                return f"{kind} {key}"
-        for key, digest in self.prompts.items():
-            if other.prompts.get(key) != digest:
-                return f"system message {key}"
-        return next((f"run {row[0][0]}" for seq, row in self.runs.items() if not self._is_in(other, seq)), "")
-
-    def _is_in(self, other: Content, seq: int) -> bool:
-        """Whether the other holds this run, or more of it where this is a copy of one that was under way."""
-        mine, theirs = self.runs[seq], other.runs.get(seq)
-        said, whole = self.said.get(seq, b""), other.said.get(seq, b"")
-        if theirs is None or mine[0] != theirs[0]:
-            return False
-        if mine == theirs:
-            return said == whole
-        return mine[1] == RunStatus.interrupted and whole.startswith(said)
 
 
 def copy_sessions(
@@ -345,7 +280,7 @@ async def _send(tx: Tx, batch: _Batch, target: Store, known: Mapping[str, Row]) 
 @reads
 async def _contents(tx: Tx, batch: _Batch) -> dict[str, Content]:
     """What these sessions hold."""
-    return _heard(_pages(tx, batch))
+    return contents_of(_pages(tx, batch))
 
 
 @reads
@@ -355,7 +290,7 @@ async def _bring_up(tx: Tx, batch: _Batch, target: Store) -> tuple[str, Content,
     The last is where the two differ.
     """
     [session_id] = batch.ids
-    content = _heard(_pages(tx, batch))[session_id]
+    content = contents_of(_pages(tx, batch))[session_id]
     at, theirs = target.transact(_content_at, batch)
     if theirs is None:
         return "differs", content, "it was deleted meanwhile"
@@ -374,7 +309,7 @@ async def _content_at(tx: Tx, batch: _Batch) -> tuple[Row, Content | None]:
     """What a session holds, and at which epoch and version that is."""
     [session_id] = batch.ids
     [at] = await tx.execute((_AT, {"session_id": session_id}))
-    return (at[0] if at else ()), _heard(_pages(tx, batch)).get(session_id)
+    return (at[0] if at else ()), contents_of(_pages(tx, batch)).get(session_id)
 
 
 @writes
@@ -392,7 +327,7 @@ async def _write(tx: Tx, pages: _Pages, known: Mapping[str, Row]) -> dict[str, C
     for table, rows in pages():
         if rows:
             await tx.execute(*_inserts(table, rows, versions))
-        _hear(contents, table, rows)
+        add_rows(contents, table, rows)
     return contents
 
 
@@ -456,66 +391,7 @@ def _replaced(table: str, row: Row, **changes: Any) -> Row:
     return tuple({**dict(zip(COLUMNS[table], row, strict=True)), **changes}.values())
 
 
-def _heard(pages: Iterator[tuple[str, Sequence[Row]]]) -> dict[str, Content]:
-    contents: dict[str, Content] = {}
-    for table, rows in pages:
-        _hear(contents, table, rows)
-    return contents
-
-
-def _hear(contents: dict[str, Content], table: str, rows: Sequence[Row]) -> None:
-    """Add rows to what is known of their sessions."""
-    of_content, columns = _OF_CONTENT[table], COLUMNS[table]
-    for row in rows:
-        content = contents.get(row[0])
-        if content is None:
-            content = contents[row[0]] = Content()
-        if table == "messages":
-            content.said.setdefault(row[1], bytearray()).extend(_digest(row[1:]))
-            continue
-        fields = dict(zip(columns, row, strict=True))
-        told = [fields[name] for name in of_content]
-        if table == "sessions":
-            content.header = dict(zip(of_content, told, strict=True))
-        elif table == "runs":
-            identity = tuple(fields[name] for name in ("run_id", "parent_run_id", "agent_id", "team_id", "created_at"))
-            content.runs[fields["run_seq"]] = (identity, fields["status"], _digest(told))
-        elif table == "values":
-            content.values[fields["kind"], fields["key"]] = _digest(told)
-        else:
-            content.prompts[fields["digest"]] = _digest(told)
-
-
-_DIGEST: Final = 16
-
-
-def _digest(value: Any) -> bytes:
-    return hashlib.blake2b(encode(value), digest_size=_DIGEST).digest()
-
-
 _ALL: Final = (*TABLES, "leases")
-
-_OF_CONTENT: Final = {
-    table: tuple(name for name in columns if name != "session_id" and name not in _OF_THE_DATABASE.get(table, ()))
-    for table, columns in COLUMNS.items()
-}
-
-_NAMES: Final = {"name", "name_key", "name_source"}
-"""What a session may get later."""
-
-_GROWING: Final = {
-    "preview",
-    "next_seq",
-    "run_count",
-    "completed_count",
-    "message_count",
-    "input_tokens",
-    "output_tokens",
-    "aux_tokens",
-    "summarised_through",
-    "updated_at",
-}
-"""What differs of a session that went on; it follows from the runs."""
 
 _NEXT: Final = f"""
 select s.session_id, s.message_count, (
