@@ -147,6 +147,8 @@ def _received(connection: pq.abc.PGconn) -> Waiting:
                 connection.consume_input()
         result = connection.get_result()
         if result is None:
+            if connection.status != pq.ConnStatus.OK:
+                raise errors.OperationalError("the connection is lost")
             continue
         if result.status == pq.ExecStatus.PIPELINE_SYNC:
             return results
