@@ -150,6 +150,12 @@ def needed() -> None:
         pytest.skip(reason)
 
 
+def own_needed() -> None:
+    """Skip the test that asks where no server of its own can be started, though another one was named."""
+    if programs() is None:
+        pytest.skip("no Postgres to be stopped or copied: no initdb was found")
+
+
 def _programs() -> Path:
     found = programs()
     if found is None:

@@ -60,7 +60,8 @@ async def slow(tx: Tx, seconds: float = 0.3) -> None:
     await tx.execute(("select pg_sleep(:seconds)", {"seconds": seconds}))
 
 
-def test_a_server_that_restarts_in_the_midst_of_a_run_takes_its_next_step(url: str) -> None:
+def test_a_server_that_restarts_in_the_midst_of_a_run_takes_its_next_step() -> None:
+    postgres_server.own_needed()
     own = postgres_server.PostgresServer()
     try:
         with PostgresDb(own.dsn()) as db:
@@ -308,6 +309,30 @@ async def test_a_pool_of_ones_own_that_is_used_up_or_closed_says_so(url: str) ->
         turn(db)
     with pytest.raises(Exception, match="is closed"):
         turn(db)
+
+
+def test_options_for_tls_are_passed_on() -> None:
+    postgres_server.needed()
+    url = postgres_server.server().dsn(tcp=True)  # on a socket of the system there is no TLS
+    separator = "&" if "?" in url else "?"
+    given = f"{url}{separator}sslmode=verify-full&sslrootcert=/no/such/file"
+    with PostgresDb(given) as db, pytest.raises(DatabaseUnreachable, match=r"SSL|root certificate|/no/such/file"):
+        turn(db)
+
+
+def test_an_event_loop_that_cannot_be_used_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Proactor(asyncio.SelectorEventLoop):
+        pass
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(asyncio, "ProactorEventLoop", Proactor, raising=False)
+    loop = Proactor()
+    try:
+        with pytest.raises(DatabaseUnreachable, match=r"loop_factory=asyncio\.SelectorEventLoop"):
+            loop.run_until_complete(aturn(PostgresDb("postgresql://localhost/none")))
+    finally:
+        monkeypatch.undo()
+        loop.close()
 
 
 def test_addresses_of_other_libraries_are_understood(url: str) -> None:

@@ -21,7 +21,6 @@ from recollect.port import Tx, reads
 def through() -> Iterator[Callable[[str], str]]:
     pooler.needed()
     server = postgres_server.server()
-    assert isinstance(server, postgres_server.PostgresServer)
     with pooler.pooler(server, size=3) as through:
         yield through
 
@@ -68,7 +67,6 @@ def test_the_timeouts_hold_all_the_same(url: str) -> None:
 def test_prepared_statements_are_used_where_the_pooler_knows_them() -> None:
     pooler.needed(prepares=True)
     server = postgres_server.server()
-    assert isinstance(server, postgres_server.PostgresServer)
     with (
         pooler.pooler(server, size=3, max_prepared_statements=200) as through,
         postgres_url() as url,

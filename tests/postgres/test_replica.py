@@ -23,7 +23,7 @@ class Pair(NamedTuple):
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Pair]:
-    postgres_server.needed()
+    postgres_server.own_needed()
     primary = PostgresServer()
     try:
         with primary.replica() as replica:

@@ -95,6 +95,11 @@ async def connect(address: Address, world: World, **settings: Any) -> Any:
 
 
 def check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Refuse the one event loop that psycopg cannot wait with, before it tries.
+
+    Raises:
+        DatabaseUnreachable: it is that of Windows.
+    """
     if sys.platform == "win32" and isinstance(loop, getattr(asyncio, "ProactorEventLoop", ())):
         raise _unfit_loop(None)
 
@@ -102,6 +107,7 @@ def check_loop(loop: asyncio.AbstractEventLoop) -> None:
 def _unfit_loop(error: Exception | None) -> DatabaseError:
     why = "" if error is None else f" ({error})"
     return DatabaseUnreachable(
-        "psycopg cannot use this event loop; run asyncio with a selector: "
-        f"asyncio.run(main(), loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())){why}"
+        "psycopg cannot wait with this event loop of Windows. Run the program with another: "
+        "asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop), or on Python 3.11 first "
+        f"asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy()){why}"
     )
