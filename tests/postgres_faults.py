@@ -137,10 +137,11 @@ class FaultyPostgresDb(PostgresDb):
     def rows(self) -> Rows:
         """Every stored row by table, as another program sees it."""
         every = (f"select '{table}', cast(t as text) from {table} t" for table in TABLES)
-        self._seen = {table: [] for table in TABLES}
+        seen: Rows = {table: [] for table in TABLES}
         for table, row in sorted(self._other.execute(" union all ".join(every).encode()).fetchall()):
-            self._seen[table].append((row,))
-        return self._seen
+            seen[table].append((row,))
+        self._seen = seen  # at once: a sign of life may have this asked in a thread of its own
+        return seen
 
     def save(self) -> None:
         """Remember all rows."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,11 +25,14 @@ from recollect.db import open_db
 from recollect.db.postgres import PostgresDb
 from recollect.errors import (
     DatabaseBusy,
+    DatabaseError,
     DatabaseReadOnly,
     DatabaseUnreachable,
     InvalidArgument,
     OutcomeUnknown,
+    RunLost,
     SchemaMismatch,
+    SessionNotFound,
 )
 from recollect.port import Tx, reads, writes
 
@@ -311,6 +317,149 @@ async def test_a_pool_of_ones_own_that_is_used_up_or_closed_says_so(url: str) ->
         turn(db)
 
 
+def test_a_place_is_had_by_those_who_wait_in_the_order_in_which_they_came(url: str) -> None:
+    calls = Counter[int]()
+
+    def work(number: int, until: float) -> None:
+        while time.monotonic() < until:
+            db.get_header("s")
+            calls[number] += 1
+
+    with PostgresDb(url, pool=2, timeout=2.0) as db, ThreadPoolExecutor(30) as threads:
+        turn(db)
+        until = time.monotonic() + 1.5
+        for done in [threads.submit(work, number, until) for number in range(30)]:
+            done.result()
+    assert len(calls) == 30
+    assert max(calls.values()) < 3 * min(calls.values()), calls
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # between its making and its start
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")
+def test_ctrl_c_at_any_moment_loses_no_place(url: str) -> None:
+    rng = random.Random(7)
+    interrupts = 0
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with PostgresDb(url, pool=1, timeout=2.0) as db:
+            turn(db)
+            until = time.monotonic() + 3.0
+            while time.monotonic() < until:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 2e-3))
+                    turn(db, f"s{interrupts}")
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt:
+                    interrupts += 1
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            assert interrupts > 100
+            turn(db, "last")
+            assert runs(db, "last") == 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+async def test_whoever_waits_for_a_place_or_reads_can_be_cancelled_at_once(url: str) -> None:
+    async with PostgresDb(url, pool=1, timeout=30) as db:
+        await aturn(db)
+        reading = asyncio.ensure_future(db.atransact(slow, 20.0))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        for call in (db.aget_header("s"), db.aset_session_name("s", "Plan")):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call, 0.1)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert time.monotonic() - began < 5
+        assert (await db.aget_header("s")).name == ""
+
+
+def test_event_loops_that_ended_are_forgotten_with_their_connections(url: str) -> None:
+    with PostgresDb(url) as db:
+        for _ in range(5):
+            asyncio.run(aturn(db))
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(aturn(db))
+        loop.close()  # and nothing that was begun in it is ended
+        asyncio.run(aturn(db))
+        assert len(db._pools._of_loops) == 0
+        with psycopg.connect(url) as other:
+            ours = "application_name = 'recollect' and datname = current_database()"
+            assert other.execute(f"select count(*) from pg_stat_activity where {ours}").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("pool", [2, None])
+@pytest.mark.parametrize("pooler", [False, True])
+def test_a_run_that_is_gone_is_said_to_be_whatever_the_options(url: str, pool: int | None, pooler: bool) -> None:  # noqa: FBT001
+    with PostgresDb(url, pool=pool, pooler=pooler) as db:
+        run = db.begin_run("s", HI)
+        with psycopg.connect(url) as other:
+            other.execute("update recollect_leases set token = 1")
+        with pytest.raises(RunLost):
+            db.append_messages(run, HELLO)
+        db.delete_session("s")
+        with pytest.raises(SessionNotFound):
+            db.finish_run(run, HELLO)
+
+
+def test_text_is_text_whatever_encoding_the_environment_asks_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with PostgresDb(url) as db:
+        turn(db, "sé")
+        db.set_session_name("sé", "Grüße 😀")
+    monkeypatch.delenv("PGCLIENTENCODING")
+    with psycopg.connect(url) as other:
+        found = other.execute("select session_id, name from recollect_sessions").fetchall()
+        assert found == [("sé", "Grüße 😀")]
+    with (
+        ConnectionPool(url, kwargs={"client_encoding": "LATIN1"}, min_size=1, max_size=1, open=True) as pool,
+        PostgresDb(url, pool=pool) as db,
+        pytest.raises(DatabaseError, match="speak LATIN1"),
+    ):
+        turn(db)
+
+
+def test_a_pool_that_knows_its_address_by_words_of_its_own_is_used_for_everything() -> None:
+    postgres_server.needed()
+    server = postgres_server.server()
+    name = server.create()
+    words = psycopg.conninfo.conninfo_to_dict(server.dsn(name))
+    kwargs = {**words, "row_factory": dict_row}
+    with ConnectionPool("", kwargs=kwargs, min_size=1, max_size=2, open=True) as pool, PostgresDb(pool=pool) as db:
+        turn(db)  # makes the tables where the pool goes
+        asyncio.run(aturn(db))
+        assert runs(db) == 2
+    server.drop(name)
+
+
+def test_options_of_the_environment_hold(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    with PostgresDb(url) as db, pytest.raises(DatabaseReadOnly):
+        turn(db)
+
+
+def test_why_a_server_takes_no_connection_is_said_with_what_to_do(url: str) -> None:
+    elsewhere = url.replace("/recollect", "/nothing_of_the_kind")
+    with PostgresDb(elsewhere) as db, pytest.raises(DatabaseUnreachable, match="create the database"):
+        turn(db)
+
+
+def test_an_address_may_name_schema_and_pooler(url: str) -> None:
+    separator = "&" if "?" in url else "?"
+    with open_db(f"{url}{separator}schema=own&pooler=true&connect_timeout=5") as db:
+        assert isinstance(db, PostgresDb)
+        assert db.schema == "own"
+        turn(db)
+    with pytest.raises(InvalidArgument, match="pooler=perhaps"):
+        open_db(f"{url}{separator}pooler=perhaps")
+
+
 def test_options_for_tls_are_passed_on() -> None:
     postgres_server.needed()
     url = postgres_server.server().dsn(tcp=True)  # on a socket of the system there is no TLS
@@ -353,7 +502,12 @@ def test_addresses_of_other_libraries_are_understood(url: str) -> None:
         ("pool", {"db_url": "postgresql://host/db", "pool": True}),
         ("pool", {"db_url": "postgresql://host/db", "pool": "many"}),
         ("schema", {"db_url": "postgresql://host/db", "schema": ""}),
+        ("schema", {"db_url": "postgresql://host/db", "schema": "x" * 64}),
+        ("schema", {"db_url": "postgresql://host/db", "schema": "pg_own"}),
         ("timeout", {"db_url": "postgresql://host/db", "timeout": -1}),
+        ("timeout", {"db_url": "postgresql://host/db", "timeout": 0.0001}),
+        ("timeout", {"db_url": "postgresql://host/db", "timeout": 3_000_000}),
+        ("read_url", {"db_url": "postgresql://host/db", "read_url": "postgresql://host/db?no_such_option=1"}),
         ("statement_timeout", {"db_url": "postgresql://host/db", "statement_timeout": "long"}),
     ],
 )

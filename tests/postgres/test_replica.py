@@ -83,6 +83,9 @@ def test_where_the_replica_is_away_the_primary_answers(
         with caplog.at_level(logging.WARNING, "recollect"):
             assert len(db.get_sessions()) == 2
         assert "the replica does not answer" in caplog.text
+        caplog.clear()
+        assert len(db.get_sessions()) == 2
+        assert not caplog.text, "for a while it is not asked again"
     finally:
         servers.replica.start()
         servers.replica.pause()

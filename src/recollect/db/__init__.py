@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 from recollect.errors import InvalidArgument
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 def open_db(url: str) -> Store:
     """The database that an address names: a file, ``sqlite:///file``, ``sqlite://`` (in memory), or ``postgresql://...``.
+
+    An address of Postgres may say ``?schema=name`` and ``?pooler=true`` among its options.
 
     Raises:
         InvalidArgument: the address names a kind of database that is not known.
@@ -25,7 +28,22 @@ def open_db(url: str) -> Store:
     if scheme.split("+")[0] in ("postgres", "postgresql"):
         from recollect.db.postgres import PostgresDb
 
-        return PostgresDb(url)
+        address, options = _apart(url)
+        return PostgresDb(address, **options)
     raise InvalidArgument(
         "db", f"{scheme!r} is not a kind of database this version knows; use a file, sqlite:///file or postgresql://..."
     )
+
+
+def _apart(url: str) -> tuple[str, dict[str, Any]]:
+    """The address as libpq takes it, and the options that are those of `PostgresDb`."""
+    base, _, query = url.partition("?")
+    given = parse_qsl(query, keep_blank_values=True)
+    options: dict[str, Any] = {name: value for name, value in given if name == "schema"}
+    for name, value in given:
+        if name == "pooler":
+            if value not in ("true", "false"):
+                raise InvalidArgument("db", f"pooler={value} in its address is neither true nor false")
+            options["pooler"] = value == "true"
+    rest = urlencode([(name, value) for name, value in given if name not in options], quote_via=quote)
+    return (f"{base}?{rest}" if rest else base), options

@@ -17,7 +17,7 @@ from recollect.port import Access, Params, Statement, Tx, at_once, looks, writes
 from recollect.run import FINISHED, RunOutput, RunStatus
 from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
 from recollect.store import rows
-from recollect.store.rows import HEADER, LOCK, MINE
+from recollect.store.rows import HEADER, MINE
 from recollect.store.sessions import HEADER_OF_MINE, get_snapshot
 from recollect.store.turns import digest, new_id, new_token
 
@@ -66,7 +66,9 @@ async def set_session_name(
         InvalidArgument: the name has no visible character, or more than 200.
         SessionNotFound: there is no such session for this caller.
     """
-    p = _mine(session_id, user_id) | rows.named(checks.name("session_name", name), source)
+    p = _mine(session_id, user_id) | rows.named(
+        checks.name("session_name", name), checks.one_of("source", source, ("manual", "auto", "fallback"))
+    )
     named, header = await tx.execute((_NAME, p), (_HEADER_OF, p))
     rows.visible(named, session_id)
     return rows.header(header[0])
@@ -133,9 +135,9 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
     [made] = await tx.execute((_CREATE, p | _named(None)))
     if made:
         return await _write(tx, p, whole, preview=True)
-    await tx.execute((LOCK, p))
-    snapshot = await get_snapshot(tx, session.session_id)
-    if snapshot is None:  # deleted between the two
+    [held] = await tx.execute((_HOLD, p))
+    snapshot = await get_snapshot(tx, session.session_id) if held else None
+    if snapshot is None:  # deleted meanwhile
         return await upsert_session(tx, session)
     if snapshot.header.user_id != session.user_id:
         raise rows.no_session(session.session_id)
@@ -221,6 +223,8 @@ insert into recollect_sessions (
 )
 on conflict (session_id) do nothing returning version
 """
+
+_HOLD = "select 1 from recollect_sessions where session_id = :session_id{many} for no key update{/many}"
 
 _HEADER_OF = f"select {HEADER} from recollect_sessions s where s.session_id = :session_id"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from recollect.db.postgres.failures import typed
+from recollect.db.postgres.failures import refused
 from recollect.errors import DatabaseError, DatabaseUnreachable, InvalidArgument
 from recollect.port import World
 
@@ -42,13 +43,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Address:
     """One database server as it is reached: where, as whom, and with what settings."""
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, argument: str = "db_url") -> None:
         try:
             given = conninfo_to_dict(url)
         except psycopg.Error as error:
-            raise InvalidArgument("db_url", f"is no address of a Postgres database: {error}") from None
+            raise InvalidArgument(argument, f"is no address of a Postgres database: {str(error).strip()}") from None
         self.name = _shown(given)
         self.pooler = settings.pooler
+        self.prepares = settings.prepare
         self.timeouts = {
             "lock_timeout": round(settings.timeout * 1000),
             "statement_timeout": round(settings.statement_timeout * 1000),
@@ -60,12 +62,11 @@ class Address:
             **_KEPT_ALIVE,
         }
         if not settings.pooler:
-            said = " ".join(
-                f"-c {name}={value}"
-                for name, value in [*self.timeouts.items(), ("plan_cache_mode", "force_generic_plan")]
-            )
-            given["options"] = f"{said} {given.get('options') or ''}".strip()
-        self.conninfo = make_conninfo("", **{**usual, **given})
+            ours = {**self.timeouts, "plan_cache_mode": "force_generic_plan"}
+            said = " ".join(f"-c {name}={value}" for name, value in ours.items())
+            theirs = given.get("options") or os.environ.get("PGOPTIONS") or ""
+            given["options"] = f"{said} {theirs}".strip()
+        self.conninfo = make_conninfo("", **{**usual, **given, "client_encoding": "UTF8"})
         self.options: dict[str, Any] = {
             "autocommit": True,
             "prepare_threshold": 2 if settings.prepare else None,
@@ -74,6 +75,8 @@ class Address:
 
 def _shown(given: dict[str, Any]) -> str:
     """The address without its password."""
+    if any("@" in str(given.get(part) or "") for part in ("host", "port", "dbname")):
+        return "postgresql://..."  # a password with characters that were not escaped: parts of it would show
     user = f"{given['user']}@" if given.get("user") else ""
     port = f":{given['port']}" if given.get("port") else ""
     return f"postgresql://{user}{given.get('host') or ''}{port}/{given.get('dbname') or ''}"
@@ -91,7 +94,7 @@ async def connect(address: Address, world: World, **settings: Any) -> Any:
     except psycopg.InterfaceError as error:
         raise _unfit_loop(error) from error
     except psycopg.Error as error:
-        raise typed(error, address.name, gone=True, unknown=False) from error
+        raise refused(error, address.name) from error
 
 
 def check_loop(loop: asyncio.AbstractEventLoop) -> None:

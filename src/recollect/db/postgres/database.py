@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Coroutine
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from recollect import checks
@@ -17,17 +19,17 @@ from recollect.background import BACKGROUND
 from recollect.db import owner
 from recollect.db.migrate import Step
 from recollect.db.postgres.address import Address, Settings
-from recollect.db.postgres.dialect import Dialect, command
+from recollect.db.postgres.dialect import Command, Dialect, command
 from recollect.db.postgres.failures import PASSING, UNPREPARED, has_gone, typed
 from recollect.db.postgres.pools import Pools
 from recollect.db.postgres.schema import KIND, Facts, Schema, facts, look
-from recollect.db.postgres.sources import AnyPool
+from recollect.db.postgres.sources import AnyPool, Place
 from recollect.db.postgres.transaction import PostgresTx
 from recollect.db.postgres.wire import Wire
-from recollect.errors import DatabaseError, DatabaseUnreachable, InvalidArgument
+from recollect.errors import DatabaseError, InvalidArgument
 from recollect.faces import LOOPS, THREADS, finished, let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
-from recollect.port import Clock, Operation, P, Params, World, drive, is_at_once, is_laggard, mode_of
+from recollect.port import Clock, Mode, Operation, P, Params, World, drive, is_at_once, is_laggard, mode_of
 from recollect.store import Store
 
 T = TypeVar("T")
@@ -42,6 +44,19 @@ CLOSING: Final = 30.0
 
 TRIES: Final = 8
 """How often a transaction is tried that was undone for the sake of another one."""
+
+REST: Final = 10.0
+"""Seconds for which a replica that failed is not asked again."""
+
+LONGEST_NAME: Final = 63
+"""Bytes of a name that Postgres keeps. https://www.postgresql.org/docs/current/sql-syntax-lexical.html"""
+
+LEAST: Final = 0.001
+MOST: Final = 2_000_000.0
+"""Seconds that a limit of time may have."""
+
+_NOT_OF_THE_ADDRESS: Final = {"autocommit", "context", "cursor_factory", "prepare_threshold", "row_factory"}
+"""What a pool gives its connections besides their address."""
 
 TRIES_ELSEWHERE: Final = 3
 """How often one is tried whose connection was lost before anything could be stored."""
@@ -83,11 +98,11 @@ class PostgresDb(Store):
         clock: Clock | None = None,
     ) -> None:
         size, own = _size_or_own(pool)
-        self.schema = None if schema is None else checks.identifier("schema", schema)
-        self.timeout = checks.seconds("timeout", timeout)
+        self.schema = None if schema is None else _schema(schema)
+        self.timeout = _seconds("timeout", timeout)
         settings = Settings(
             timeout=self.timeout,
-            statement_timeout=checks.seconds("statement_timeout", statement_timeout),
+            statement_timeout=_seconds("statement_timeout", statement_timeout),
             pooler=pooler,
             prepare=not pooler and size is not None if prepare is None else prepare,
         )
@@ -96,8 +111,11 @@ class PostgresDb(Store):
         self._pools = Pools(Address(_url(db_url, own), settings), size, self.timeout, own)
         self._reading = self._pools
         if read_url is not None:
-            self._reading = Pools(Address(_libpq("read_url", read_url), settings), size, self.timeout)
+            self._reading = Pools(Address(_libpq("read_url", read_url), settings, "read_url"), size, self.timeout)
+        self._replica_rests = 0.0
+        """Until when the replica is not asked, because it failed."""
         self._look = look(self._dialect.qualified("recollect_schema"))
+        self._settings = _local_settings(self._pools.address)
         self._is_ready = False
         let_go_at_fork(self)
 
@@ -115,8 +133,7 @@ class PostgresDb(Store):
 
     async def atransact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one store operation in a transaction of its own, on a connection of this event loop."""
-        running: asyncio.Future[T] = asyncio.ensure_future(self._run(LOOPS, operation, args, kwargs))
-        return await finished(running)
+        return await self._run(LOOPS, operation, args, kwargs)
 
     def migrate(self) -> tuple[Step, ...]:
         """Bring the tables to the newest schema; give the steps that were taken."""
@@ -171,11 +188,12 @@ class PostgresDb(Store):
                 pools.begin_process()
 
     async def _run(self, world: World, operation: Operation[..., T], args: Any, kwargs: Any) -> T:
-        if self._reading is not self._pools and is_laggard(operation):
+        if self._reading is not self._pools and is_laggard(operation) and time.monotonic() > self._replica_rests:
             try:
                 return await self._run_on(self._reading, world, operation, args, kwargs)
-            except DatabaseUnreachable as error:
-                log.warning("the replica does not answer, the primary does its work: %s", error)
+            except DatabaseError as error:
+                self._replica_rests = time.monotonic() + REST
+                log.warning("the replica does not answer, the primary does its work for a while: %s", error)
         return await self._run_on(self._pools, world, operation, args, kwargs)
 
     async def _run_on(self, pools: Pools, world: World, operation: Operation[..., T], args: Any, kwargs: Any) -> T:
@@ -184,47 +202,44 @@ class PostgresDb(Store):
         for tries in count(1):
             if not self._is_ready and pools.keeps:
                 await self._prepare(world)
-            wire = Wire(await source.take(world), world)
-            try:
-                tx = self._transaction(wire, operation)
+            place = Place.of(world)
+            with place.held:
+                wire = pools.wire(await source.take(world, place), world)
                 try:
-                    value: T = await operation(tx, *args, **kwargs)
-                    await tx.commit()
-                except BaseException as error:
-                    gone = await _undone(wire, tx, error)
-                    if not isinstance(error, psycopg.Error):
-                        raise
-                    failed = error
-                else:
-                    self._is_ready = True
-                    return value
-            finally:
-                await source.give(world, wire.connection)
-            await self._recover(failed, tx, tries, world, gone=gone)
+                    tx = self._transaction(wire, operation)
+                    doing = _done(wire, tx, operation(tx, *args, **kwargs))
+                    answer = await (_shielded(world, doing) if mode_of(operation) is Mode.write else doing)
+                finally:
+                    await source.give(world, place, wire.connection)
+            if not isinstance(answer, Failed):
+                self._is_ready = True
+                return answer
+            await self._recover(answer, tx, tries, world)
         raise AssertionError
 
-    async def _recover(self, error: psycopg.Error, tx: PostgresTx, tries: int, world: World, *, gone: bool) -> None:
+    async def _recover(self, failed: Failed, tx: PostgresTx, tries: int, world: World) -> None:
         """Do what lets the operation be tried once more.
 
         Raises:
             DatabaseError: nothing does.
         """
-        if not self._is_ready and isinstance(error, UNPREPARED):
+        if not self._is_ready and isinstance(failed.error, UNPREPARED):
             await self._prepare(world)
-        elif not _may_repeat(error, tx, tries, gone=gone):
-            unknown = tx.has_stored or (gone and tx.is_committing)
-            raise typed(error, self.address, gone=gone, unknown=unknown) from error
-        elif not gone:
+        elif not _may_repeat(failed, tx, tries):
+            unknown = tx.has_stored or (failed.gone and tx.is_committing)
+            raise typed(failed.error, self.address, gone=failed.gone, unknown=unknown) from failed.error
+        elif not failed.gone:
             await world.sleep(random.uniform(0.001, 0.01) * tries)  # noqa: S311 - no secret
 
     def _transaction(self, wire: Wire, operation: Operation[..., Any]) -> PostgresTx:
-        first = [] if self._is_ready else [self._look]
-        address = self._pools.address
-        if address.pooler:
-            settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in address.timeouts.items())
-            first.append(command(f"select {settings}"))
         return PostgresTx(
-            wire, self._dialect, mode_of(operation), at_once=is_at_once(operation), given=self._given(), first=first
+            wire,
+            self._dialect,
+            mode_of(operation),
+            at_once=is_at_once(operation),
+            given=self._given(),
+            look=None if self._is_ready else self._look,
+            settings=self._settings,
         )
 
     def _given(self) -> Params:
@@ -261,6 +276,32 @@ class PostgresDb(Store):
                 raise typed(error, self.address, gone=wire.connection.closed, unknown=False) from error
 
 
+class Failed(NamedTuple):
+    """What the database failed with; of the operation nothing is left open."""
+
+    error: psycopg.Error
+    gone: bool
+    """Whether the connection is lost."""
+
+
+async def _done(wire: Wire, tx: PostgresTx, operation: Coroutine[Any, Any, T]) -> T | Failed:
+    """Run an operation and commit; give its value, or how the database failed."""
+    try:
+        value = await operation
+        await tx.commit()
+    except BaseException as error:
+        gone = await _undone(wire, tx, error)
+        if not isinstance(error, psycopg.Error):
+            raise
+        return Failed(error, gone)
+    return value
+
+
+async def _shielded(world: World, doing: Coroutine[Any, Any, T]) -> T:
+    """Finish what was begun, and know its outcome, before a cancellation goes on."""
+    return await finished(asyncio.ensure_future(doing)) if world.waits else await doing
+
+
 async def _undone(wire: Wire, tx: PostgresTx, error: BaseException) -> bool:
     """Roll back what is open; whether the connection is lost. One that was interrupted in the midst is closed."""
     if not isinstance(error, Exception) or has_gone(wire.connection, error):
@@ -274,13 +315,13 @@ async def _undone(wire: Wire, tx: PostgresTx, error: BaseException) -> bool:
     return False
 
 
-def _may_repeat(error: psycopg.Error, tx: PostgresTx, tries: int, *, gone: bool) -> bool:
+def _may_repeat(failed: Failed, tx: PostgresTx, tries: int) -> bool:
     """Whether nothing of it is stored, and the same may well work the next time."""
     if tx.has_stored:
         return False
-    if isinstance(error, PASSING):
+    if isinstance(failed.error, PASSING):
         return tries < TRIES
-    return gone and not tx.is_committing and tries < TRIES_ELSEWHERE
+    return failed.gone and not tx.is_committing and tries < TRIES_ELSEWHERE
 
 
 def _check_encoding(wire: Wire, address: str) -> None:
@@ -288,6 +329,34 @@ def _check_encoding(wire: Wire, address: str) -> None:
     if encoding != "UTF8":
         msg = f"{address} has the encoding {encoding}, which cannot hold every text; create the database with UTF8"
         raise DatabaseError(msg)
+
+
+def _local_settings(address: Address) -> Command | None:
+    """What sets the limits of time for one transaction, where none may be set for the connection."""
+    if not address.pooler:
+        return None
+    settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in address.timeouts.items())
+    return command(f"select {settings}")
+
+
+def _schema(name: str) -> str:
+    """Accept the name of a schema that Postgres takes as it is.
+
+    Raises:
+        InvalidArgument: it would be cut short, or belongs to the server.
+    """
+    if len(checks.identifier("schema", name).encode()) > LONGEST_NAME:
+        raise InvalidArgument("schema", f"has more than {LONGEST_NAME} bytes, of which Postgres would cut the rest")
+    if name.startswith(("pg_", "$")):
+        raise InvalidArgument("schema", f"{name!r} is a name of the server's own")
+    return name
+
+
+def _seconds(argument: str, value: float) -> float:
+    """Accept a time that Postgres can count, in milliseconds; it takes none of them for no limit."""
+    if not LEAST <= checks.seconds(argument, value) <= MOST:
+        raise InvalidArgument(argument, f"must be from {LEAST:g} to {MOST:,.0f} seconds, not {value:g}")
+    return value
 
 
 def _size_or_own(pool: Any) -> tuple[int | None, AnyPool | None]:
@@ -304,9 +373,10 @@ def _url(db_url: Any, own: AnyPool | None) -> str:
         return _libpq("db_url", db_url)
     if own is None:
         raise InvalidArgument("db_url", "is missing: give an address, or an existing pool")
-    if not isinstance(own.conninfo, str):
+    if not isinstance(own.conninfo, str) or callable(own.kwargs):
         raise InvalidArgument("db_url", "is missing: the pool that was given makes its address anew each time")
-    return own.conninfo
+    said = {name: value for name, value in (own.kwargs or {}).items() if name not in _NOT_OF_THE_ADDRESS}
+    return make_conninfo(own.conninfo, **said)
 
 
 def _libpq(argument: str, url: Any) -> str:

@@ -21,7 +21,6 @@ from recollect.errors import (
 _KINDS: Final[tuple[tuple[type[psycopg.Error], type[DatabaseError], str], ...]] = (
     (errors.LockNotAvailable, DatabaseBusy, "kept what was asked for locked for too long; raise timeout="),
     (errors.QueryCanceled, DatabaseBusy, "took too long and was stopped; nothing was stored. Raise statement_timeout="),
-    (errors.TooManyConnections, DatabaseBusy, "takes no more connections; use smaller pools, or a pooler before it"),
     (errors.SerializationFailure, DatabaseBusy, "was too busy; the change was undone again and again. Try again"),
     (errors.DeadlockDetected, DatabaseBusy, "was too busy; the change was undone again and again. Try again"),
     (errors.DiskFull, DatabaseFull, "has no room left; nothing of this change was stored. Make room and try again"),
@@ -31,8 +30,6 @@ _KINDS: Final[tuple[tuple[type[psycopg.Error], type[DatabaseError], str], ...]] 
     (errors.UndefinedTable, SchemaMismatch, "lacks a table; run: recollect migrate --db URL"),
     (errors.DuplicateTable, SchemaMismatch, f"cannot be brought to a newer schema: {NO_RECORD}"),
     (errors.UndefinedColumn, SchemaMismatch, "lacks a column; run: recollect migrate --db URL"),
-    (errors.InvalidCatalogName, DatabaseUnreachable, "is not there; create the database first"),
-    (errors.InvalidAuthorizationSpecification, DatabaseUnreachable, "does not let this role in"),
 )
 
 _AWAY: Final = (
@@ -51,6 +48,29 @@ well work the next time."""
 
 UNPREPARED: Final = (errors.UndefinedTable, errors.InvalidSchemaName, errors.DivisionByZero)
 """What a statement meets where the tables are not there, or the look at the schema's record refuses."""
+
+
+_CONNECTING: Final[tuple[tuple[str, type[DatabaseError], str], ...]] = (
+    ("too many clients", DatabaseBusy, "takes no more connections; use smaller pools, or a pooler before it"),
+    ("connection slots", DatabaseBusy, "takes no more connections; use smaller pools, or a pooler before it"),
+    (
+        "startup parameter",
+        DatabaseUnreachable,
+        "is behind a pooler in transaction mode; say pooler=True, or in the address of a command ?pooler=true",
+    ),
+    ("does not exist", DatabaseUnreachable, "is not there; create the database or the role first"),
+    ("authentication failed", DatabaseUnreachable, "does not let this role in; look at its password"),
+)
+"""What is told of servers that refuse a connection; psycopg gives no code for these, only their words."""
+
+
+def refused(error: psycopg.Error, address: str) -> DatabaseError:
+    """The error that a caller gets where no connection could be opened."""
+    said = " ".join(str(error).split())
+    for words, kind, advice in _CONNECTING:
+        if words in said:
+            return kind(f"{address} {advice} ({said})")
+    return DatabaseUnreachable(f"{address} cannot be reached ({said})")
 
 
 def has_gone(connection: psycopg.Connection | psycopg.AsyncConnection, error: BaseException) -> bool:

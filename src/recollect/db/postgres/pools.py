@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from psycopg_pool import AsyncConnectionPool
 
-from recollect.db.postgres.address import Address, check_loop, connect
-from recollect.db.postgres.sources import AnyPool, Fresh, Given, Kept, Source
+from recollect.db.postgres.address import Address, check_loop
+from recollect.db.postgres.sources import AnyPool, Fresh, Given, Kept, Place, Source
 from recollect.db.postgres.wire import Wire
 from recollect.faces import LOOPS, THREADS
 from recollect.port import World, drive
@@ -44,26 +43,34 @@ class Pools:
         """What each process has of its own."""
         self._starting = threading.Lock()
         self._of_threads: Kept | None = None
-        self._of_loops: weakref.WeakKeyDictionary[Loop, tuple[Kept, AsyncGenerator[None, None]]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._of_loops: dict[Loop, tuple[Kept, AsyncGenerator[None, None]]] = {}
 
     @asynccontextmanager
     async def apart(self, world: World) -> AsyncIterator[Wire]:
-        """A connection that is closed afterwards.
+        """A connection beside those that are kept; where somebody's own pool knows the way, one of that.
 
         Raises:
             DatabaseUnreachable: the server does not answer.
         """
-        wire = Wire(await connect(self.address, world), world)
-        try:
-            yield wire
-        finally:
-            await wire.close()
+        source = await self.source(world) if self._is_given(world) else Fresh(self.address)
+        place = Place.of(world)
+        with place.held:
+            wire = self.wire(await source.take(world, place), world)
+            try:
+                yield wire
+            finally:
+                await source.give(world, place, wire.connection)
+
+    def wire(self, connection: Any, world: World) -> Wire:
+        """A connection that was taken, with what is known of how to speak to it."""
+        return Wire(connection, world, prepares=self.address.prepares)
+
+    def _is_given(self, world: World) -> bool:
+        return self._own is not None and isinstance(self._own, AsyncConnectionPool) == world.waits
 
     async def source(self, world: World) -> Source:
         """Where connections come from in this face."""
-        if self._own is not None and isinstance(self._own, AsyncConnectionPool) == world.waits:
+        if self._own is not None and self._is_given(world):
             return Given(self.address, self._own, self._timeout)
         if self._size is None:
             return Fresh(self.address)
@@ -81,17 +88,26 @@ class Pools:
         known = self._of_loops.get(loop)
         if known is None:
             check_loop(loop)
+            self._forget_closed_loops()
             kept = Kept(self.address, size, self._timeout)
-            known = self._of_loops[loop] = (kept, self._with_loop(kept))
+            known = self._of_loops[loop] = (kept, self._with_loop(loop, kept))
             await anext(known[1])
         return known[0]
 
-    async def _with_loop(self, kept: Kept) -> AsyncGenerator[None, None]:
+    async def _with_loop(self, loop: Loop, kept: Kept) -> AsyncGenerator[None, None]:
         """Close connections with their loop: whoever ends a loop ends the async generators that were begun in it."""
         try:
             yield
         finally:
+            if self._of_loops.get(loop, (None,))[0] is kept:
+                del self._of_loops[loop]
             await kept.close(LOOPS)
+
+    def _forget_closed_loops(self) -> None:
+        """Loops that were closed without ending what was begun in them; nobody can wait in these any more."""
+        for loop in [loop for loop in self._of_loops if loop.is_closed()]:
+            kept, _ = self._of_loops.pop(loop)
+            kept.abandon()
 
     def close(self) -> None:
         """Close all connections but those of somebody's own pool; the next use opens others."""
@@ -120,8 +136,8 @@ def _close_in(loop: Loop, kept: Kept, closing: AsyncGenerator[None, None]) -> No
     except RuntimeError:
         here = None
     if loop.is_closed():
-        return
-    if loop is here:
+        kept.abandon()
+    elif loop is here:
         _under_way.add(task := loop.create_task(close()))
         task.add_done_callback(_under_way.discard)
     elif loop.is_running():

@@ -8,11 +8,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTimeout
 
 from recollect.db.postgres.address import PROBE, Address, connect
@@ -22,14 +21,81 @@ from recollect.port import World
 
 AnyPool = ConnectionPool[Any] | AsyncConnectionPool[Any]
 
+NAP: Final = 0.25
+"""Seconds after which a thread that waits looks by itself: whoever held what it waits for may have been interrupted."""
+
 IDLE: Final = 600.0
 """Seconds after which a connection that nobody needed is closed, when another one is given back."""
+
+
+class Place:
+    """Somebody's right to one connection, for as long as ``held`` is held.
+
+    That is a lock of C's, let go of by the end of a ``with`` however it comes: an interrupt (Ctrl-C) may come after any
+    call, and no place is lost by it::
+
+        place = Place.of(world)
+        with place.held:
+            connection = await source.take(world, place)
+    """
+
+    def __init__(self) -> None:
+        self.held = threading.Lock()
+        self.slot: Slot | None = None
+        self._call = threading.Lock()
+        self._call.acquire()
+
+    @staticmethod
+    def of(world: World) -> Place:
+        return LoopPlace() if world.waits else Place()
+
+    def call(self) -> None:
+        """Wake the one who waits."""
+        with suppress(RuntimeError):  # called twice
+            self._call.release()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait to be called, so many seconds at most."""
+        self._call.acquire(timeout=max(0.0, min(seconds, NAP)))
+
+
+class LoopPlace(Place):
+    """The same in an event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._called = asyncio.Event()
+
+    def call(self) -> None:
+        self._called.set()
+
+    async def wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._called.wait()
+        self._called.clear()
+
+
+class Slot:
+    """Where one connection is kept while nobody uses it."""
+
+    __slots__ = ("connection", "holder", "since")
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.holder: Place | None = None
+        self.since = 0.0
+        """When it was last used."""
+
+    @property
+    def is_free(self) -> bool:
+        return self.holder is None or not self.holder.held.locked()
 
 
 class Source(Protocol):
     """Where connections come from, in one face."""
 
-    async def take(self, world: World) -> Any:
+    async def take(self, world: World, place: Place) -> Any:
         """A connection, until it is given back.
 
         Raises:
@@ -38,7 +104,7 @@ class Source(Protocol):
         """
         ...
 
-    async def give(self, world: World, connection: Any) -> None:
+    async def give(self, world: World, place: Place, connection: Any) -> None:
         """Give a connection back; one that is closed counts as given, too."""
         ...
 
@@ -49,150 +115,134 @@ class Fresh:
     def __init__(self, address: Address) -> None:
         self._address = address
 
-    async def take(self, world: World) -> Any:
+    async def take(self, world: World, place: Place) -> Any:
+        del place
         return await connect(self._address, world)
 
-    async def give(self, world: World, connection: Any) -> None:
+    async def give(self, world: World, place: Place, connection: Any) -> None:
+        del place
         await world.result(connection.close())
-
-
-class Turn:
-    """Somebody's wait for a place: woken from any thread, or given up in time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    @staticmethod
-    def of(world: World) -> Turn:
-        return LoopTurn() if world.waits else Turn()
-
-    def wake(self) -> None:
-        with suppress(RuntimeError):  # woken twice
-            self._lock.release()
-
-    async def wait(self, seconds: float) -> bool:
-        """Whether somebody woke this one in time."""
-        return self._lock.acquire(timeout=max(0.0, seconds))
-
-
-class LoopTurn(Turn):
-    """The same in an event loop."""
-
-    def __init__(self) -> None:
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        self._woken.set()
-
-    async def wait(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._woken.wait()
-        except TimeoutError:
-            return False
-        self._woken.clear()
-        return True
 
 
 class Kept:
     """Up to ``size`` connections that are kept while they are of use; the one used last is used first.
 
-    A place is free or taken; a free one may hold a connection, with the time since when nobody needed it. Those who
-    find none free wait in a queue.
+    Those who find none free are served in the order in which they came.
     """
 
     def __init__(self, address: Address, size: int, timeout: float) -> None:
         self._address = address
-        self._size = size
         self._timeout = timeout
-        self._free: deque[tuple[float, Any]] = deque([(0.0, None)] * size)
-        self._queue: deque[Callable[[], object]] = deque()
+        self._slots = [Slot() for _ in range(size)]
+        self._queue: deque[Place] = deque()
+        self._mutex = threading.Lock()
         self._is_closed = False
-        weakref.finalize(self, _end, self._free, os.getpid())
+        weakref.finalize(self, _end, self._slots, os.getpid())
 
-    async def take(self, world: World) -> Any:
-        connection = await self._take_place(world)
-        try:
-            if connection is not None:
-                if is_quiet(connection):
-                    return connection
-                await world.result(connection.close())
-            return await connect(self._address, world)
-        except BaseException:
-            self._leave(None)
-            raise
-
-    async def give(self, world: World, connection: Any) -> None:
-        if self._is_closed or not _is_reusable(connection):
+    async def take(self, world: World, place: Place) -> Any:
+        slot = self._seated(place) or await self._wait(place)
+        connection = slot.connection
+        if connection is not None and not (is_quiet(connection) and _is_reusable(connection)):
             await world.result(connection.close())
-            connection = None
-        self._leave(connection)
-        await self._close_oldest(world)
+            connection = slot.connection = None
+        if connection is None:
+            connection = slot.connection = await connect(self._address, world)
+        return connection
+
+    async def give(self, world: World, place: Place, connection: Any) -> None:
+        slot = place.slot
+        if slot is not None:
+            if self._is_closed or not _is_reusable(connection):
+                slot.connection = None
+                await world.result(connection.close())
+            slot.since = time.monotonic()
+            slot.holder = place.slot = None
+        self._call_next()
+        await self._close_idle(world)
 
     async def close(self, world: World) -> None:
         """Close what is idle; what is in use is closed when it is given back."""
         self._is_closed = True
-        for _ in range(len(self._free)):
-            _, connection = self._free.popleft()
-            if connection is not None:
-                await world.result(connection.close())
-            self._free.append((0.0, None))
+        for slot in self._slots:
+            await self._empty(slot, world)
 
-    async def _take_place(self, world: World) -> Any:
-        with suppress(IndexError):
-            return self._free.pop()[1]
-        turn = Turn.of(world)
-        self._queue.append(turn.wake)
+    def abandon(self) -> None:
+        """Close what is there, where nobody can wait for it any more."""
+        self._is_closed = True
+        _end(self._slots, os.getpid())
+
+    def _seated(self, place: Place) -> Slot | None:
+        """A free slot for a place, if it is its turn."""
+        with self._mutex:
+            while self._queue and not self._queue[0].held.locked():
+                self._queue.popleft()  # whoever stood there was interrupted
+            if self._queue and self._queue[0] is not place:
+                return None
+            free = [slot for slot in self._slots if slot.is_free]
+            if not free:
+                return None
+            slot = max(free, key=lambda one: (one.connection is not None, one.since))
+            slot.holder, place.slot = place, slot
+            if self._queue:
+                self._queue.popleft()
+            return slot
+
+    async def _wait(self, place: Place) -> Slot:
+        with self._mutex:
+            self._queue.append(place)
         deadline = time.monotonic() + self._timeout
         try:
-            while True:
-                with suppress(IndexError):  # whoever left before this one stood in the queue has woken nobody
-                    return self._free.pop()[1]
-                if not await turn.wait(deadline - time.monotonic()):
+            while (slot := self._seated(place)) is None:
+                if time.monotonic() > deadline:
                     raise DatabaseBusy(
-                        f"all {self._size} connections to {self._address.name} stayed in use for {self._timeout:g} s; "
-                        "allow more with pool=, or wait longer with timeout="
+                        f"all {len(self._slots)} connections to {self._address.name} stayed in use for "
+                        f"{self._timeout:g} s; allow more with pool=, or wait longer with timeout="
                     )
-                self._queue.append(turn.wake)
+                await place.wait(deadline - time.monotonic())
         finally:
-            with suppress(ValueError):
-                self._queue.remove(turn.wake)
-            if self._free and self._queue:
-                self._wake_one()
+            if place.slot is None:
+                with self._mutex, suppress(ValueError):
+                    self._queue.remove(place)
+            self._call_next()
+        return slot
 
-    def _leave(self, connection: Any) -> None:
-        if connection is None:
-            self._free.appendleft((0.0, None))
-        else:
-            self._free.append((time.monotonic(), connection))
-        if self._queue:
-            self._wake_one()
-
-    def _wake_one(self) -> None:
+    def _call_next(self) -> None:
+        """Wake the first of those who wait; where there is nothing for it yet, it goes on waiting."""
         with suppress(IndexError):
-            self._queue.popleft()()
+            self._queue[0].call()
 
-    async def _close_oldest(self, world: World) -> None:
+    async def _close_idle(self, world: World) -> None:
         """Let go of a connection that nobody needed for long."""
-        since, connection = self._free[0] if self._free else (0.0, None)
-        if connection is None or since > time.monotonic() - IDLE:
-            return
-        with suppress(ValueError):
-            self._free.remove((since, connection))
-            await world.result(connection.close())
-            self._leave(None)
+        late = time.monotonic() - IDLE
+        idle = next((slot for slot in self._slots if slot.connection is not None and slot.since < late), None)
+        if idle is not None:
+            await self._empty(idle, world)
 
-
-def _end(free: deque[tuple[float, Any]], process: int) -> None:
-    """Close what nobody closed, when the database is dropped or the program ends; not in a child, whose they are not.
-
-    This is what closing does for either kind of connection, without a loop, which may be gone.
-    """
-    if os.getpid() == process:
-        for _, connection in free:
+    async def _empty(self, slot: Slot, world: World) -> None:
+        """Close the connection of a slot, unless somebody uses it."""
+        place = Place()
+        with place.held:
+            with self._mutex:
+                if not slot.is_free:
+                    return
+                slot.holder = place
+            connection, slot.connection = slot.connection, None
             if connection is not None:
-                connection.pgconn.finish()
+                await world.result(connection.close())
+
+
+def _end(slots: list[Slot], process: int) -> None:
+    """Close connections that nobody can use any more, of the process that opened them."""
+    if os.getpid() != process:
+        return
+    for slot in slots:
+        if slot.connection is not None:
+            finish(slot.connection)
+
+
+def finish(connection: Any) -> None:
+    """Close a connection of either face, without a word more."""
+    connection.pgconn.finish()
 
 
 class Given:
@@ -203,7 +253,8 @@ class Given:
         self._pool = pool
         self._timeout = timeout
 
-    async def take(self, world: World) -> Any:
+    async def take(self, world: World, place: Place) -> Any:
+        del place
         until = time.monotonic() + self._timeout
         while True:
             try:
@@ -213,11 +264,20 @@ class Given:
             except PoolClosed as error:
                 raise DatabaseError(f"the pool of connections to {self._address.name} is closed") from error
             if is_quiet(connection):
-                return connection
+                break
             await world.result(connection.close())
             await world.result(self._pool.putconn(connection))
+        encoding = connection.info.parameter_status("client_encoding")
+        if encoding != "UTF8":
+            await world.result(self._pool.putconn(connection))
+            raise DatabaseError(
+                f"the connections of the pool {self._pool.name!r} speak {encoding}, which cannot say every text; "
+                "give it kwargs={'client_encoding': 'UTF8'}"
+            )
+        return connection
 
-    async def give(self, world: World, connection: Any) -> None:
+    async def give(self, world: World, place: Place, connection: Any) -> None:
+        del place
         await world.result(self._pool.putconn(connection))
 
     async def _why_none(self, world: World) -> DatabaseError:
@@ -235,4 +295,8 @@ class Given:
 
 def _is_reusable(connection: Any) -> bool:
     """Whether a connection that was used is as good as a new one."""
-    return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
+    return (
+        not connection.closed
+        and connection.info.transaction_status == TransactionStatus.IDLE
+        and connection.pgconn.pipeline_status == PipelineStatus.OFF
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from psycopg import errors
 
 from recollect.db.postgres.dialect import BEGIN, BEGIN_READING, COMMIT, ROLLBACK, Command, Dialect
@@ -17,10 +15,11 @@ class PostgresTx:
     __slots__ = (
         "_at_once",
         "_dialect",
-        "_first",
         "_given",
         "_is_open",
+        "_look",
         "_mode",
+        "_settings",
         "_wire",
         "has_stored",
         "is_committing",
@@ -34,15 +33,18 @@ class PostgresTx:
         *,
         at_once: bool,
         given: Params,
-        first: Sequence[Command] = (),
+        look: Command | None = None,
+        settings: Command | None = None,
     ) -> None:
         self._wire = wire
         self._dialect = dialect
         self._mode = mode
         self._at_once = at_once or mode is Mode.look
         self._given = given
-        self._first = first
-        """What is sent before the first statement, in the same trip."""
+        self._look = look
+        """A look at the schema, sent before the first statement in the same trip."""
+        self._settings = settings
+        """Settings for this transaction alone, sent likewise."""
         self._is_open = False
         self.is_committing = False
         """Whether a commit was sent, so that without an answer nobody knows whether it happened."""
@@ -55,6 +57,7 @@ class PostgresTx:
         await self._look_whether_it_lasts()
         ends = self._at_once and not more
         explicit = self._is_open or not (ends and self._needs_no_begin(len(batch)))
+        looks = self._look is not None
         before = self._before(explicit=explicit)
         after = [COMMIT] if explicit and ends else []
         self._is_open, self.is_committing = explicit, ends and self._mode is Mode.write
@@ -63,7 +66,7 @@ class PostgresTx:
         except errors.UniqueViolation as error:
             raise Duplicate(str(error)) from error
         except errors.DivisionByZero as error:
-            if before:  # perhaps it was the look at the schema
+            if looks:  # perhaps it was the look at the schema
                 raise
             raise Missing from error
         self.has_stored = self.has_stored or self.is_committing
@@ -103,6 +106,6 @@ class PostgresTx:
     def _before(self, *, explicit: bool) -> list[Command]:
         if self._is_open:
             return []
-        first, self._first = self._first, ()
-        begin = BEGIN_READING if self._mode is Mode.read else BEGIN
-        return [begin, *first] if explicit else [*first]
+        begin = (BEGIN_READING if self._mode is Mode.read else BEGIN) if explicit else None
+        before, self._look = (begin, self._look, self._settings), None
+        return [command for command in before if command is not None]

@@ -16,8 +16,10 @@ from collections.abc import Generator, Sequence
 from itertools import count
 from typing import Any, Final
 
+import psycopg
 from psycopg import errors, pq
-from psycopg.adapt import Transformer
+from psycopg.adapt import AdaptersMap, Transformer
+from psycopg.types import numeric, string
 from psycopg.waiting import Ready, Wait
 
 from recollect.db.postgres.dialect import Command
@@ -25,6 +27,11 @@ from recollect.port import Row, World
 
 PREPARED: Final = 512
 """Statements that a connection keeps prepared; of lists with many filters there could be more."""
+
+_ADAPTERS: Final = AdaptersMap(types=psycopg.postgres.types)
+"""How results are read, whatever a program has taught psycopg for its own."""
+numeric.register_default_adapters(_ADAPTERS)
+string.register_default_adapters(_ADAPTERS)
 
 _FAILED: Final = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 
@@ -74,11 +81,11 @@ class Wire:
 
     __slots__ = ("_prepared", "connection", "world")
 
-    def __init__(self, connection: Any, world: World) -> None:
+    def __init__(self, connection: Any, world: World, *, prepares: bool) -> None:
         self.connection = connection
         self.world = world
         self._prepared: Prepared | None = None
-        if connection.prepare_threshold is not None:
+        if prepares and connection.prepare_threshold is not None:
             self._prepared = _PREPARED.get(connection) or _PREPARED.setdefault(connection, Prepared())
 
     async def send(self, commands: Sequence[Command]) -> list[list[Row]]:
@@ -94,7 +101,7 @@ class Wire:
             self._prepared.settle(error)
         if error is not None:
             raise error
-        made = Transformer(self.connection)
+        made = Transformer(_ADAPTERS)
         return [_rows(made, result) for result in results]
 
     @property
