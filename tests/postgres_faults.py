@@ -48,7 +48,7 @@ class FaultyWire(Wire):
     """A connection to Postgres, and the faults on its way there and back."""
 
     def __init__(self, wire: Wire, faults: Faults, mode: Mode) -> None:
-        super().__init__(wire.connection, wire.world)
+        super().__init__(wire.connection, wire.world, prepares=True)
         self._faults = faults
         self._writes = mode is Mode.write
         self._follows = False

@@ -15,6 +15,7 @@ import msgspec
 
 from recollect import checks
 from recollect.port import Params, Tx, at_once, looks, writes
+from recollect.store.newest import among
 
 Due = Literal["unnamed", "not named by hand", "not summarised"]
 
@@ -144,12 +145,14 @@ def _window(wanted: Wanted) -> str:
 
 
 def _claim_next(wanted: Wanted) -> str:
-    return f"""
-    update recollect_sessions as s set {HOLD}
-    where s.session_id in (
+    # Looked up one after the other, in their order: so two who want some of the same do not wait for each other.
+    found = f"""
         select s.session_id from ({_in_window(wanted)}) s
         where {_conditions(wanted)} and {FREE} order by s.session_id limit :limit offset :skip
-    ) and {_conditions(wanted)} and {FREE}
+    """
+    return f"""
+    update recollect_sessions as s set {HOLD}
+    where s.session_id {among(found)} and {_conditions(wanted)} and {FREE}
     returning session_id
     """
 
