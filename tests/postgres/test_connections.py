@@ -364,6 +364,19 @@ def test_ctrl_c_at_any_moment_loses_no_place(url: str) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+async def test_a_place_that_could_not_be_used_is_the_next_ones(url: str) -> None:
+    with Proxy(url) as proxy:
+        async with PostgresDb(proxy.dsn, pool=1, timeout=20) as db:
+            await aturn(db)
+            proxy.refuse()
+            began = time.monotonic()
+            failed = await asyncio.gather(*(db.aget_header("s") for _ in range(5)), return_exceptions=True)
+            assert all(isinstance(error, DatabaseUnreachable) for error in failed), failed
+            assert time.monotonic() - began < 5
+            proxy.accept()
+            assert await db.aget_header("s") is not None
+
+
 async def test_whoever_waits_for_a_place_or_reads_can_be_cancelled_at_once(url: str) -> None:
     async with PostgresDb(url, pool=1, timeout=30) as db:
         await aturn(db)

@@ -22,7 +22,7 @@ from recollect.port import World
 AnyPool = ConnectionPool[Any] | AsyncConnectionPool[Any]
 
 NAP: Final = 0.25
-"""Seconds after which a thread that waits looks by itself: whoever held what it waits for may have been interrupted."""
+"""Seconds after which whoever waits looks by itself: the one who held what it waits for may have been interrupted."""
 
 IDLE: Final = 600.0
 """Seconds after which a connection that nobody needed is closed, when another one is given back."""
@@ -71,7 +71,7 @@ class LoopPlace(Place):
 
     async def wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds)):
+            async with asyncio.timeout(max(0.0, min(seconds, NAP))):
                 await self._called.wait()
         self._called.clear()
 
@@ -142,11 +142,16 @@ class Kept:
     async def take(self, world: World, place: Place) -> Any:
         slot = self._seated(place) or await self._wait(place)
         connection = slot.connection
-        if connection is not None and not (is_quiet(connection) and _is_reusable(connection)):
-            await world.result(connection.close())
-            connection = slot.connection = None
-        if connection is None:
-            connection = slot.connection = await connect(self._address, world)
+        try:
+            if connection is not None and not (is_quiet(connection) and _is_reusable(connection)):
+                await world.result(connection.close())
+                connection = slot.connection = None
+            if connection is None:
+                connection = slot.connection = await connect(self._address, world)
+        except BaseException:
+            slot.holder = place.slot = None
+            self._call_next()
+            raise
         return connection
 
     async def give(self, world: World, place: Place, connection: Any) -> None:
