@@ -6,7 +6,7 @@ import linecache
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from agent_kit import ScriptedModel, calls
+from postgres_kit import postgres_db
 
 import recollect
-from recollect import Agent, EchoModel, Message, RunStatus, SqliteDb
+from recollect import Agent, EchoModel, Message, RunStatus, SqliteDb, Store
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Delta
 
@@ -67,7 +68,7 @@ def look() -> str:
     return "seen"
 
 
-def run(db: SqliteDb, session_id: str, trace: Trace) -> BaseException | None:
+def run(db: Store, session_id: str, trace: Trace) -> BaseException | None:
     """A run with tools, beside another one that is under way, with Ctrl-C at one moment."""
     model = ScriptedModel(calls(("look", "{}")), calls(("look", "{}"), ("look", "{}")), [Delta("D"), "Done."])
     agent = Agent(model, db=db, tools=[look], session_state={"n": 1})
@@ -83,9 +84,16 @@ def run(db: SqliteDb, session_id: str, trace: Trace) -> BaseException | None:
     return None
 
 
+OPENED: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {
+    "sqlite": lambda folder: SqliteDb(folder / "s.db", durability="normal", timeout=1),
+    "postgres": lambda _: postgres_db(pool=1, timeout=5),
+}
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine .* never awaited")
-def test_ctrl_c_at_any_moment_leaves_the_run_settled_and_the_database_of_use(tmp_path: Path) -> None:
-    with SqliteDb(tmp_path / "s.db", durability="normal", timeout=1) as db:
+@pytest.mark.parametrize("kind", OPENED)
+def test_ctrl_c_at_any_moment_leaves_the_run_settled_and_the_database_of_use(kind: str, tmp_path: Path) -> None:
+    with OPENED[kind](tmp_path) as db:
         assert run(db, "first", Trace()) is None
         whole = Trace()
         assert run(db, "whole", whole) is None
@@ -98,7 +106,7 @@ def test_ctrl_c_at_any_moment_leaves_the_run_settled_and_the_database_of_use(tmp
         assert not signs.is_alive(), "signs of life are still given"
 
 
-def what_is_left(db: SqliteDb, point: Point) -> str | None:
+def what_is_left(db: Store, point: Point) -> str | None:
     """What Ctrl-C at this moment did wrong."""
     session_id = str(hash(point))
     raised = run(db, session_id, Trace(point))
