@@ -19,7 +19,6 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, pq
 from psycopg.adapt import AdaptersMap, Transformer
-from psycopg.types import numeric, string
 from psycopg.waiting import Ready, Wait
 
 from recollect.db.postgres.dialect import Command
@@ -30,8 +29,7 @@ PREPARED: Final = 512
 
 _ADAPTERS: Final = AdaptersMap(types=psycopg.postgres.types)
 """How results are read, whatever a program has taught psycopg for its own."""
-numeric.register_default_adapters(_ADAPTERS)
-string.register_default_adapters(_ADAPTERS)
+psycopg.postgres.register_default_adapters(_ADAPTERS)
 
 _FAILED: Final = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 
