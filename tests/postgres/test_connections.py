@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -332,36 +330,6 @@ def test_a_place_is_had_by_those_who_wait_in_the_order_in_which_they_came(url: s
             done.result()
     assert len(calls) == 30
     assert max(calls.values()) < 3 * min(calls.values()), calls
-
-
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # between its making and its start
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")
-def test_ctrl_c_at_any_moment_loses_no_place(url: str) -> None:
-    rng = random.Random(7)
-    interrupts = 0
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with PostgresDb(url, pool=1, timeout=2.0) as db:
-            turn(db)
-            until = time.monotonic() + 3.0
-            while time.monotonic() < until:
-                try:
-                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 2e-3))
-                    turn(db, f"s{interrupts}")
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                except KeyboardInterrupt:
-                    interrupts += 1
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            assert interrupts > 100
-            turn(db, "last")
-            assert runs(db, "last") == 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 async def test_a_place_that_could_not_be_used_is_the_next_ones(url: str) -> None:
