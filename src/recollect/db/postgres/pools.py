@@ -90,21 +90,22 @@ class Pools:
             check_loop(loop)
             self._forget_closed_loops()
             kept = Kept(self.address, size, self._timeout)
-            known = self._of_loops[loop] = (kept, self._with_loop(loop, kept))
+            known = self._of_loops[loop] = (kept, self._with_loop(kept))
             await anext(known[1])
         return known[0]
 
-    async def _with_loop(self, loop: Loop, kept: Kept) -> AsyncGenerator[None, None]:
-        """Close connections with their loop: whoever ends a loop ends the async generators that were begun in it."""
+    async def _with_loop(self, kept: Kept) -> AsyncGenerator[None, None]:
+        """Close connections with their loop: whoever ends a loop ends the async generators that were begun in it.
+
+        Others that end with it may have something left to store: then they open a connection once more.
+        """
         try:
             yield
         finally:
-            if self._of_loops.get(loop, (None,))[0] is kept:
-                del self._of_loops[loop]
             await kept.close(LOOPS)
 
     def _forget_closed_loops(self) -> None:
-        """Loops that were closed without ending what was begun in them; nobody can wait in these any more."""
+        """Forget loops that were closed, with what is still open there; nobody can wait in these any more."""
         for loop in [loop for loop in self._of_loops if loop.is_closed()]:
             kept, _ = self._of_loops.pop(loop)
             kept.abandon()
