@@ -8,11 +8,10 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recollect.checks import encode
 from recollect.cli.database import existing, opened
-from recollect.cli.screen import aside, cut, err, line, plural, say
+from recollect.cli.screen import aside, cut, line, plural, progress_bar, say
 from recollect.copying import CopyReport, Outcome, copy_sessions, count_sessions
 
 LISTED: Final = 20
@@ -74,16 +73,7 @@ def _list(what: str, outcomes: Sequence[Outcome]) -> None:
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[CopyReport], None]]:
     """What shows on a terminal how far the copy is."""
-    bar = Progress(
-        TextColumn("copying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
-        console=err(),
-        disable=not err().is_terminal,
-        transient=True,
-    )
+    bar = progress_bar("copying")
     task = bar.add_task("copying", total=total, told="")
 
     def show(report: CopyReport) -> None:

@@ -11,15 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recollect.agent import Agent
-from recollect.batch import BatchReport
-from recollect.batch import Progress as Told
+from recollect.batch import BatchReport, Progress
 from recollect.checks import encode
 from recollect.cli.database import Db, existing
 from recollect.cli.model import BaseUrl, ModelName, choose, open_choice
-from recollect.cli.screen import aside, cut, err, line, plural, say
+from recollect.cli.screen import aside, cut, line, plural, progress_bar, say
 from recollect.cli.which import find
 from recollect.errors import InvalidArgument
 from recollect.session import SessionHeader
@@ -138,22 +136,13 @@ def _tell(report: BatchReport) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[Callable[[Told], None]]:
+def _told() -> Iterator[Callable[[Progress], None]]:
     """What shows on a terminal how far the batch is. Ctrl-C stops it, a second one at once."""
-    bar = Progress(
-        TextColumn("naming"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}", markup=False),
-        console=err(),
-        disable=not err().is_terminal,
-        transient=True,
-    )
+    bar = progress_bar("naming")
     task = bar.add_task("naming", total=None, told="")
-    current: list[Told] = []
+    current: list[Progress] = []
 
-    def show(progress: Told) -> None:
+    def show(progress: Progress) -> None:
         current[:] = [progress]
         failed = f", {progress.failed:,} failed" if progress.failed else ""
         told = f"{progress.total_tokens:,} tokens{failed}  {cut(line(progress.name), 40)}"

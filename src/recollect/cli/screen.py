@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _WIDE: Final = 200
@@ -40,6 +41,20 @@ def say(text: str) -> None:
 def aside(text: str, style: str = "dim") -> None:
     """Write something beside the result, which does not mix with it when that is piped on."""
     err().print(visible(text), style=style, soft_wrap=True)
+
+
+def progress_bar(doing: str) -> Progress:
+    """A bar on a terminal's standard error, gone when it ends; its task's field ``told`` is written behind it."""
+    return Progress(
+        TextColumn(doing),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}", markup=False),
+        console=err(),
+        disable=not err().is_terminal,
+        transient=True,
+    )
 
 
 def _console(*, stderr: bool) -> Console:
