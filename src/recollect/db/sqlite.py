@@ -104,7 +104,7 @@ class _Alive:
     def __call__(self, holder: str, until: int, now: int) -> bool:
         try:
             return owner.alive(holder, until, now)
-        except BaseException as error:
+        except BaseException as error:  # kept: SQLite tells only that the function failed
             self._interrupt = None if isinstance(error, Exception) else error
             raise
 
@@ -303,7 +303,7 @@ class SqliteDb(Store):
             if interrupt is not None:
                 raise interrupt from None
             self._refuse(error)
-        except BaseException as error:
+        except BaseException as error:  # whatever ends it, Ctrl-C too: no transaction is left open
             self._undo(connection, error)
             raise
         return value

@@ -289,7 +289,7 @@ async def _done(wire: Wire, tx: PostgresTx, operation: Coroutine[Any, Any, T]) -
     try:
         value = await operation
         await tx.commit()
-    except BaseException as error:
+    except BaseException as error:  # whatever ends it, Ctrl-C too: no transaction is left open
         gone = await _undone(wire, tx, error)
         if not isinstance(error, psycopg.Error):
             raise

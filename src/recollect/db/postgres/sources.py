@@ -148,7 +148,7 @@ class Kept:
                 connection = slot.connection = None
             if connection is None:
                 connection = slot.connection = await connect(self._address, world)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the place goes to the next who waits
             slot.holder = place.slot = None
             self._call_next()
             raise
