@@ -23,6 +23,9 @@ create table if not exists recollect_schema (
 NO_RECORD = "the tables are there, but no record of their schema; take recollect_schema from a backup"
 
 _CREATE = re.compile(r"create (?:unique )?(?:table|index) (\w+)")
+_DROP = re.compile(r"drop index (\w+)")
+_ADD = re.compile(r"alter table (\w+) add column (.+)")
+_END_OF_COLUMNS = re.compile(r"(?=,\n    primary key \(|\n\))")
 _COMMENT = re.compile(r"^--.*$", re.MULTILINE)
 _MIN_READER = re.compile(r"^-- min_reader: (\d+)$", re.MULTILINE)
 
@@ -46,8 +49,16 @@ def steps(dialect: str) -> tuple[Step, ...]:
 @cache
 def parts(dialect: str) -> dict[str, str]:
     """The tables and indexes that the steps make, by name, each with the statement that makes it."""
-    made = (statement.strip() for step in steps(dialect) for statement in _COMMENT.sub("", step.sql).split(";"))
-    return {found[1]: statement for statement in made if (found := _CREATE.match(statement))}
+    made: dict[str, str] = {}
+    for statement in (one.strip() for step in steps(dialect) for one in _COMMENT.sub("", step.sql).split(";")):
+        if created := _CREATE.match(statement):
+            made[created[1]] = statement
+        elif dropped := _DROP.match(statement):
+            del made[dropped[1]]
+        elif added := _ADD.match(statement):
+            columns, end = _END_OF_COLUMNS.split(made[added[1]], maxsplit=1)
+            made[added[1]] = f"{columns},\n    {added[2]}{end}"
+    return made
 
 
 def _step(file_name: str, sql: str) -> Step:

@@ -152,14 +152,19 @@ order by s.session_id limit :limit
 
 
 def _page(conditions: tuple[str, ...], sort: Sort) -> str:
-    """The newest sessions that meet the conditions. With none that has an index, both kinds are read and merged."""
+    """The newest sessions that meet the conditions.
+
+    Each index begins with one column and whether a session is archived. What is not said of these is read for each
+    value and merged, so that nothing is walked past and nothing sorted.
+    """
     along = {_CONDITIONS[column] for column in ("user_id", "kind", "agent_id", "team_id")}
     kinds = [()] if along & set(conditions) else [("s.kind = 'agent'",), ("s.kind = 'team'",)]
-    pages = [_one_page((*kind, *conditions), sort) for kind in kinds]
+    states = [()] if _CONDITIONS["archived"] in conditions else [("s.archived = 0",), ("s.archived = 1",)]
+    pages = [_one_page((*kind, *state, *conditions), sort) for kind in kinds for state in states]
     if len(pages) == 1:
         return pages[0]
-    both = " union all ".join(f"select * from ({page}) one" for page in pages)
-    return f"select * from ({both}) s order by {sort} desc, session_id desc limit :limit"
+    every = " union all ".join(f"select * from ({page}) one" for page in pages)
+    return f"select * from ({every}) s order by {sort} desc, session_id desc limit :limit"
 
 
 def _one_page(conditions: tuple[str, ...], sort: Sort) -> str:

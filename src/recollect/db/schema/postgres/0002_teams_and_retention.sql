@@ -1,0 +1,36 @@
+-- min_reader: 1
+alter table recollect_sessions add column expire_after bigint;
+alter table recollect_runs add column replaces text collate "C";
+
+-- A list of what is not archived must not walk past what is; a list of all merges both.
+drop index recollect_sessions_user_active;
+drop index recollect_sessions_agent_active;
+drop index recollect_sessions_team_active;
+drop index recollect_sessions_kind_active;
+drop index recollect_sessions_user_created;
+drop index recollect_sessions_agent_created;
+drop index recollect_sessions_team_created;
+drop index recollect_sessions_kind_created;
+create index recollect_sessions_user_active on recollect_sessions (user_id, archived, updated_at, session_id)
+    where user_id is not null;
+create index recollect_sessions_agent_active on recollect_sessions (agent_id, archived, updated_at, session_id)
+    where agent_id is not null;
+create index recollect_sessions_team_active on recollect_sessions (team_id, archived, updated_at, session_id)
+    where team_id is not null;
+create index recollect_sessions_kind_active on recollect_sessions (kind, archived, updated_at, session_id);
+create index recollect_sessions_user_created on recollect_sessions (user_id, archived, created_at, session_id)
+    where user_id is not null;
+create index recollect_sessions_agent_created on recollect_sessions (agent_id, archived, created_at, session_id)
+    where agent_id is not null;
+create index recollect_sessions_team_created on recollect_sessions (team_id, archived, created_at, session_id)
+    where team_id is not null;
+create index recollect_sessions_kind_created on recollect_sessions (kind, archived, created_at, session_id);
+create index recollect_sessions_pinned on recollect_sessions (pinned, updated_at, session_id) where pinned = 1;
+create index recollect_sessions_expiring on recollect_sessions (expires_at, session_id) where expires_at is not null;
+
+-- What a member of a team is shown of its past; and the runs of a run's members.
+create index recollect_runs_members on recollect_runs (session_id, agent_id, team_id, status, run_seq) include (chars)
+    where parent_run_id is not null;
+create index recollect_runs_parents on recollect_runs (session_id, parent_run_id, run_seq)
+    where parent_run_id is not null;
+create index recollect_runs_replaces on recollect_runs (session_id, replaces) where replaces is not null;
