@@ -13,7 +13,7 @@ import pytest
 
 import recollect
 from recollect import Agent, AgentSession, Conversation, PostgresDb, RecollectError, SqliteDb, Store, TeamSession
-from recollect.agent import RunOptions
+from recollect.runner import RunOptions
 
 HERE = Path(__file__).parent
 OPTIONAL = {"openai", "pydantic", "typer", "rich", "psycopg", "fastapi", "uvicorn", "jinja2", "nh3", "jwt", "tiktoken"}

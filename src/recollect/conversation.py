@@ -10,7 +10,7 @@ from recollect.run import transcript_html
 from recollect.session import AgentSession, TeamSession
 
 if TYPE_CHECKING:
-    from recollect.agent import Agent
+    from recollect.runner import Runner
 
 
 class Conversation:
@@ -19,7 +19,7 @@ class Conversation:
     ``run``, ``arun``, ``print_response`` and ``aprint_response`` are those of the agent, in this session.
     """
 
-    def __init__(self, agent: Agent, session_id: str, user_id: str | None) -> None:
+    def __init__(self, agent: Runner, session_id: str, user_id: str | None) -> None:
         bound = agent.replace(session_id=session_id, user_id=user_id)
         self.agent = bound
         self.session_id = session_id

@@ -293,14 +293,14 @@ async def _tools(turn: Turn, calls: Sequence[PlacedCall]) -> Events:
         return
     for _, call in calls:
         yield turn.event(RunEvent.tool_call_started, tool=execution(call.id, call.name, call.arguments, None))
-    async with aclosing(turn.call_tools(calls)) as results:
-        async for done in results:
-            yield turn.event(RunEvent.tool_call_completed, tool=done)
+    async with aclosing(turn.call_tools(calls)) as events:
+        async for event in events:
+            yield event
 
 
 def _check_tools(plan: Plan, access: Access) -> None:
     if access.world.waits:
         return
-    waiting = [tool.name for tool in plan.tools.values() if tool.waits]
+    waiting = [name for tool in plan.tools.values() for name in tool.waiting]
     if waiting:
         raise InvalidArgument("tools", f"{', '.join(waiting)} must be awaited; use arun(), or give plain functions")

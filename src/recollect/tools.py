@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, get_type_hints
 
@@ -16,7 +16,9 @@ import msgspec
 
 from recollect import checks
 from recollect.errors import InvalidArgument
-from recollect.port import ToolSpec, World
+from recollect.message import Message, ToolCall
+from recollect.port import Access, Stop, ToolSpec, World
+from recollect.run import RunOutputEvent
 
 GIVEN: Final = frozenset({"run_context", "session_state"})
 """Parameters that the run fills in."""
@@ -29,6 +31,7 @@ class RunContext(msgspec.Struct, kw_only=True, eq=False):
     session_id: str
     user_id: str | None = None
     agent_id: str | None = None
+    team_id: str | None = None
     session_state: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
 
@@ -40,6 +43,28 @@ class ToolResult(msgspec.Struct, frozen=True):
     error: bool = False
     repaired: bool = False
     """Whether characters had to be replaced that cannot be stored."""
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One call of a tool, and the run that it is made in."""
+
+    call: ToolCall
+    place: int
+    """The place in the run that is kept for its result."""
+    context: RunContext
+    access: Access
+    stop: Stop
+    """Where somebody says that the run is to end."""
+    input: Sequence[Message]
+    """What the run was asked."""
+    said: Sequence[Message]
+    """What was said in the run until now, its input included."""
+    past: Sequence[Message]
+    """What the model was shown of the session's past."""
+    again: bool
+    """Whether the run was broken off after the call was made, so that nobody knows what came of it."""
+    stream: bool
+    """Whether pieces of answers are wanted as they come."""
 
 
 class Tool:
@@ -64,12 +89,23 @@ class Tool:
         self.repeatable = checks.flag("repeatable", repeatable)
         self.name = _name(name or str(getattr(function, "__name__", type(function).__name__)))
         self.waits = inspect.iscoroutinefunction(function)
-        """Whether it must be awaited; such a tool works in an async run only."""
+        """Whether the function must be awaited."""
         signature = _signature(function, self.name)
+        self.is_last_word = False
+        """Whether its result is the run's answer, without asking the model once more."""
         self.given = GIVEN & signature.keys()
         summary, explained = parse_docstring(inspect.getdoc(function) or "")
         self._arguments = _arguments(self.name, signature, explained)
         self.spec = ToolSpec(self.name, description or summary, _schema(self.name, self._arguments))
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """What must be awaited in it, by name; such a tool works in an async run only."""
+        return [self.name] if self.waits else []
+
+    async def work(self, work: Work) -> AsyncGenerator[RunOutputEvent | ToolResult, None]:
+        """Do what a model asked for: tell what happens meanwhile, and last the result."""
+        yield await self.call(work.access.world, work.call.arguments, work.context)
 
     async def call(self, world: World, arguments: str, context: RunContext) -> ToolResult:
         """Call the function with a model's arguments. Whatever fails is a result that tells the model so."""

@@ -31,7 +31,6 @@ from recollect.run import (
     RunOutputEvent,
     RunStatus,
     TeamRunOutput,
-    ToolExecution,
     execution,
 )
 from recollect.session import SessionSummary
@@ -42,13 +41,16 @@ from recollect.store.outcome import certain
 from recollect.store.sessions import get_run
 from recollect.store.turns import Commit, OpenRun, append_messages, finish_run, input_count, renew_lease
 from recollect.summary import context_text
-from recollect.tools import RunContext, ToolResult, schema_of
+from recollect.tools import RunContext, ToolResult, Work, schema_of
 
 log = logging.getLogger("recollect")
 
 Events = AsyncGenerator[RunOutputEvent, None]
 PlacedCall = tuple[int, ToolCall]
 """A tool call, and the place in the run that is reserved for its result."""
+
+_Arrival = RunOutputEvent | tuple[int, ToolCall, ToolResult]
+"""What comes of a call while it is made: what happens in it, and its result with the place that is kept for that."""
 
 NAPS: Final = (0.005, 0.1)
 """Seconds between two looks at the runs before: the first, and the longest."""
@@ -83,6 +85,7 @@ class Turn:
             session_id=plan.session_id,
             user_id=plan.user_id,
             agent_id=plan.agent_id,
+            team_id=plan.team_id,
             session_state=self._state.live,
             metadata=dict(plan.metadata),
         )
@@ -235,15 +238,20 @@ class Turn:
         self._place += len(calls)
         return list(enumerate(calls, first))
 
-    async def call_tools(self, calls: Sequence[PlacedCall]) -> AsyncGenerator[ToolExecution, None]:
+    async def call_tools(self, calls: Sequence[PlacedCall]) -> Events:
         """Call tools at the same time; commit each result as it arrives, at the place reserved for it."""
         world = self._access.world
         running = [self._call(place, call) for place, call in calls]
         async with aclosing(world.until(self._opened.stop, world.merge(running))) as arrivals:
-            async for place, call, result in arrivals:
+            async for item in arrivals:
+                if isinstance(item, RunOutputEvent):
+                    yield item
+                    continue
+                place, call, result = item
                 message = _tool_message(call, result)
                 await self._commit(place, (message,))
-                yield execution(call.id, call.name, call.arguments, message)
+                done = execution(call.id, call.name, call.arguments, message)
+                yield self.event(RunEvent.tool_call_completed, tool=done)
 
     async def complete(self, answer: Message) -> None:
         """Commit the answer and the end of the run together."""
@@ -275,7 +283,7 @@ class Turn:
         prompt = instructed(self.plan.prompt, self._opened.summary)
         return [*prompt, *self._opened.history.messages, *(self._said[place] for place in sorted(self._said))]
 
-    async def _call(self, place: int, call: ToolCall) -> AsyncIterator[tuple[int, ToolCall, ToolResult]]:
+    async def _call(self, place: int, call: ToolCall) -> AsyncIterator[_Arrival]:
         tool = self.plan.tools.get(call.name)
         if tool is None:
             known = ", ".join(self.plan.tools) or "none"
@@ -284,7 +292,23 @@ class Turn:
             yield place, call, ToolResult(UNKNOWN_OUTCOME, error=True)
         else:
             await self.hold()
-            yield place, call, await tool.call(self._access.world, call.arguments, self._context)
+            async with aclosing(tool.work(self._work(place, call))) as items:
+                async for item in items:
+                    yield item if isinstance(item, RunOutputEvent) else (place, call, item)
+
+    def _work(self, place: int, call: ToolCall) -> Work:
+        return Work(
+            call=call,
+            place=place,
+            context=self._context,
+            access=self._access,
+            stop=self._opened.stop,
+            input=self.plan.input,
+            said=[self._said[at] for at in sorted(self._said)],
+            past=self._opened.history.messages,
+            again=(place, call) in self.left_open,
+            stream=self.plan.stream,
+        )
 
     async def _commit(self, place: int, messages: tuple[Message, ...]) -> None:
         changes, at = self._state.changes(), moment()
