@@ -238,7 +238,7 @@ def test_a_run_that_is_interrupted_without_a_word_is_seen_to_be(
     db: Store, cache: SessionCache, clock: Times, *, member: bool
 ) -> None:
     cached = over(cache, db)
-    turn(db)
+    turn(db, run_id="p")
     held = db.begin_run("s", [Message("user", "Think")], parent_run_id="p" if member else None)
     assert read(cached).runs[-1].status is RunStatus.running
     version = read(cached).version
@@ -607,13 +607,14 @@ def test_the_past_that_a_turn_is_shown_is_the_same_with_a_cache(
     """Whoever writes in between, however runs end, whichever limits are asked for."""
     rng = random.Random(seed)
     cached = over(cache, db)
+    leader = None
     for number in range(30):
         limits = LIMITS[0] if rng.random() < 0.6 else rng.choice(LIMITS)
         store = cached if rng.random() < 0.8 else db
-        member = number > 0 and rng.random() < 0.1
-        run = store.begin_run(
-            "s", [Message("user", "x" * rng.choice((5, 5, 300)))], history=limits, parent_run_id="p" if member else None
-        )
+        parent = leader if rng.random() < 0.1 else None
+        asked = [Message("user", "x" * rng.choice((5, 5, 300)))]
+        run = store.begin_run("s", asked, history=limits, parent_run_id=parent, agent_id="a")
+        leader = run.run_id if parent is None else leader
         assert db.transact(refresh_run, run, history=limits).history == run.history
         if rng.random() < 0.1:
             db.set_session_name("s", f"Name {number}")
@@ -629,6 +630,7 @@ def test_the_past_that_a_turn_is_shown_is_the_same_with_a_cache(
         store.finish_run(run, [Message("assistant", f"Answer {number}")], at=3, status=rng.choice(statuses))
         if rng.random() < 0.05:
             db.delete_session("s")
+            leader = None
         if rng.random() < 0.2:
             assert same(cached, db)
 

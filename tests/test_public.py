@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import recollect
-from recollect import Agent, AgentSession, Conversation, PostgresDb, RecollectError, SqliteDb, Store, TeamSession
+from recollect import Agent, AgentSession, Conversation, PostgresDb, RecollectError, SqliteDb, Store, Team, TeamSession
 from recollect.runner import RunOptions
 
 HERE = Path(__file__).parent
@@ -95,7 +95,7 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("kind", [Agent, Store, SqliteDb, PostgresDb])
+@pytest.mark.parametrize("kind", [Agent, Team, Store, SqliteDb, PostgresDb])
 def test_every_method_with_a_twin_has_the_same_parameters_in_both_faces(kind: type[Any]) -> None:
     public = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
     alone = ALONE.keys() | {name for name in public if name.startswith("a") and name[1:] in public}
@@ -124,6 +124,7 @@ MISSING = {
     "show_full_reasoning": "as markdown",
     "console": "file= takes any text stream",
     "tags_to_include_in_markdown": "as markdown",
+    "show_member_responses": "as markdown; stream_events tells of members' runs",
     "delete_media": "media live in the messages, and go with them",
     "kwargs": "an unknown argument is an error",
 }
@@ -134,13 +135,15 @@ ADDED = {
     "file": "where print_response prints",
     "agent_id": "the filters of AgentSession.get_messages, pushed down",
     "team_id": "as agent_id",
+    "agent_data": "of AgentSession; a team's session may hold what an agent's did",
     "member_ids": "as agent_id; of TeamSession there",
     "skip_member_messages": "as member_ids",
 }
 
 
 @pytest.mark.parametrize(
-    ("kind", "of"), [(Agent, "Agent"), (AgentSession, "AgentSession"), (TeamSession, "AgentSession")]
+    ("kind", "of"),
+    [(Agent, "Agent"), (Team, "Team"), (AgentSession, "AgentSession"), (TeamSession, "TeamSession")],
 )
 def test_signatures_follow_agno(kind: type[Any], of: str) -> None:
     table = json.loads((HERE / "agno_signatures.json").read_text(encoding="utf-8"))[of]

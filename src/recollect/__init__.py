@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from recollect.store import OpenRun, Store
     from recollect.stream import AsyncRunStream, RunStream
     from recollect.summary import SessionSummaryManager
+    from recollect.team import Team
     from recollect.tools import RunContext, Tool
 
 _HOMES = {
@@ -129,6 +130,7 @@ _HOMES = {
     "store": ("OpenRun", "Store"),
     "stream": ("AsyncRunStream", "RunStream"),
     "summary": ("SessionSummaryManager",),
+    "team": ("Team",),
     "tools": ("RunContext", "Tool"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -192,6 +194,7 @@ __all__ = [
     "SqliteDb",
     "StepLimit",
     "Store",
+    "Team",
     "TeamRunOutput",
     "TeamSession",
     "Tool",

@@ -261,9 +261,13 @@ class Copies:
         input: Sequence[Message],
         *,
         history: HistoryLimits | None = None,
+        parent_run_id: str | None = None,
         **rest: Any,
     ) -> OpenRun:
-        """Begin a run; the past is not read where it is known."""
+        """Begin a run; the past is not read where it is known. A member of a team has a past of its own, not kept."""
+        rest["parent_run_id"] = parent_run_id
+        if parent_run_id is not None:
+            return await access.do(begin.begin_run, session_id, input, history=history, **rest)
         window = None if history is None else self._cache.find_window(self._key(session_id), history)
         known = None if window is None else window.at
         run = await access.do(begin.begin_run, session_id, input, history=history, known=known, **rest)

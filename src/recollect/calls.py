@@ -118,6 +118,42 @@ async def get_session_messages(
     return await _messages(at, session_id, wanted, user_id, "get_session_messages")
 
 
+async def get_team_session_messages(
+    at: Call,
+    session_id: str | None = None,
+    member_ids: Sequence[str] | None = None,
+    last_n_runs: int | None = None,
+    limit: int | None = None,
+    skip_roles: Sequence[str] | None = None,
+    skip_statuses: Sequence[RunStatus] | None = None,
+    skip_history_messages: bool = True,  # noqa: FBT001, FBT002 - Agno's signature
+    skip_member_messages: bool = True,  # noqa: FBT001, FBT002 - Agno's signature
+    *,
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    user_id: str | None = None,
+) -> list[Message]:
+    """As `get_session_messages`, in the order of arguments that Agno's teams have.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    return await get_session_messages(
+        at,
+        session_id,
+        last_n_runs,
+        limit,
+        skip_roles,
+        skip_statuses,
+        skip_history_messages,
+        agent_id=agent_id,
+        team_id=team_id,
+        member_ids=member_ids,
+        skip_member_messages=skip_member_messages,
+        user_id=user_id,
+    )
+
+
 async def get_chat_history(
     at: Call, session_id: str | None = None, last_n_runs: int | None = None, *, user_id: str | None = None
 ) -> list[Message]:

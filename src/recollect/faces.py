@@ -193,6 +193,9 @@ def _pump(stream: AsyncIterator[T], arrived: queue.SimpleQueue[tuple[str, Any]],
         arrived.put(("end", None))
     except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits, and raised there
         arrived.put(("error", error))
+    finally:
+        if (closing := _close(stream)) is not None:
+            drive(closing)
 
 
 class _ThreadLock:

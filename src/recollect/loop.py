@@ -143,8 +143,15 @@ async def _begin(plan: Plan, access: Access, token: int, *, again: bool) -> Turn
         token=token,
     )
     opened.lease.sign(at)
-    keep_alive(access.db, opened)
+    _hold(plan, access, opened)
     return Turn(plan, access, opened, began)
+
+
+def _hold(plan: Plan, access: Access, opened: OpenRun) -> None:
+    """Have the run's lease renewed, and the run end with the one that it is part of."""
+    keep_alive(access.db, opened)
+    if plan.leader is not None:
+        plan.leader.lead(opened.stop)
 
 
 async def _continue_or_know(plan: Plan, access: Access, token: int) -> Turn | RunOutput:
@@ -162,7 +169,7 @@ async def _continue_or_know(plan: Plan, access: Access, token: int) -> Turn | Ru
             run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
         else:
             found.open.lease.sign(at)
-            keep_alive(access.db, found.open)
+            _hold(plan, access, found.open)
             turn = Turn(_as_begun(plan, found.run), access, found.open, began)
             turn.take_up(found.said)
             return turn
@@ -202,6 +209,7 @@ async def _continued(plan: Plan, access: Access, token: int) -> tuple[Continued,
                 with_state=plan.with_state,
                 with_summary=plan.with_summary,
                 alone=plan.others != "allow",
+                seize=plan.leader is not None,
                 token=token,
             )
         except SessionBusy:
@@ -258,7 +266,10 @@ async def _cancel_unknown(plan: Plan, access: Access, token: int) -> None:
 
 def _stored(run: RunOutput) -> Iterator[RunOutputEvent]:
     """What is told of a run that was completed before."""
-    told: dict[str, Any] = {"run_id": run.run_id, "session_id": run.session_id, "agent_id": run.agent_id}
+    told: dict[str, Any] = {
+        name: getattr(run, name)
+        for name in ("run_id", "session_id", "agent_id", "agent_name", "team_id", "parent_run_id")
+    }
     if isinstance(run.content, str):
         yield RunOutputEvent(event=RunEvent.run_content, content=run.content, **told)
     yield RunOutputEvent(event=RunEvent.run_completed, run=run, **told)
@@ -269,7 +280,11 @@ async def _steps(turn: Turn) -> Events:
         async with aclosing(_tools(turn, turn.left_open)) as called:
             async for event in called:
                 yield event
-        for _ in range(turn.plan.max_steps):
+        asked = 0
+        while (answer := turn.last_word()) is None:
+            if asked == turn.plan.max_steps:
+                raise _too_many_steps(asked)
+            asked += 1
             async with aclosing(turn.ask()) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -281,11 +296,16 @@ async def _steps(turn: Turn) -> Events:
             async with aclosing(_tools(turn, turn.reserve(reply.tool_calls))) as called:
                 async for event in called:
                     yield event
+        if not turn.has_spoken:
+            yield turn.event(RunEvent.run_content, content=answer.text)
+        await turn.complete(answer)
     except Stopped:
         await turn.hold()  # where the run is somebody else's now, that is what is raised
         raise
-    msg = f"the model went on calling tools after max_steps={turn.plan.max_steps} answers; raise it or mend the tools"
-    raise StepLimit(msg)
+
+
+def _too_many_steps(asked: int) -> StepLimit:
+    return StepLimit(f"the model went on calling tools after max_steps={asked} answers; raise it or mend the tools")
 
 
 async def _tools(turn: Turn, calls: Sequence[PlacedCall]) -> Events:

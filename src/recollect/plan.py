@@ -9,7 +9,7 @@ import msgspec
 
 from recollect.history import HistoryLimits
 from recollect.message import Message
-from recollect.port import Model
+from recollect.port import Model, Stop
 from recollect.store.turns import Commit
 from recollect.tools import Tool
 
@@ -30,7 +30,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     agent_name: str | None = None
     team_id: str | None = None
     parent_run_id: str | None = None
+    leader: Stop | None = None
+    """Where somebody says that the run it is part of is to end; None on the top level."""
     prompt: Message | None = None
+    context: str = ""
+    """What the model is told behind the system message in this run only; it is not stored."""
     tools: Mapping[str, Tool] = {}
     answer: Any = None
     """The type of the answer; None for text."""

@@ -148,10 +148,11 @@ def mode_of(operation: Callable[..., Any]) -> Mode:
 class Stop:
     """Somebody's wish that a run ends: said from any thread, heard by whoever works on the run."""
 
-    __slots__ = ("hear", "is_lost", "requested")
+    __slots__ = ("_followers", "hear", "is_lost", "requested")
 
     def __init__(self) -> None:
         self.requested = False
+        self._followers: list[Stop] = []
         self.is_lost = False
         """Whether it ends because it is somebody else's now: then nothing is left to be stored."""
         self.hear: Callable[[], None] | None = None
@@ -163,6 +164,18 @@ class Stop:
             self.requested = True
             if self.hear is not None:
                 self.hear()
+            self.ask_followers()
+
+    def lead(self, follower: Stop) -> None:
+        """Have another one ask, too, whenever this one does; at once where it has."""
+        self._followers.append(follower)
+        if self.requested:
+            follower.ask()
+
+    def ask_followers(self) -> None:
+        """Ask for the end of the runs that are part of this one."""
+        for follower in self._followers:
+            follower.ask()
 
     def lose(self) -> None:
         """Have the work end on a run that is somebody else's now."""

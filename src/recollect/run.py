@@ -261,7 +261,11 @@ class RunOutputEvent(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     session_id: str
     agent_id: str | None = None
+    agent_name: str | None = None
+    """Whose run it is, a team's included."""
+    team_id: str | None = None
     parent_run_id: str | None = None
+    """The run of the team that this one is part of; None on the top level."""
     content: str | None = None
     """The new piece of the answer's text, for ``RunContent``."""
     reasoning_content: str | None = None

@@ -37,7 +37,7 @@ from recollect.store import Store, sessions
 from recollect.store.turns import Commit, new_id
 from recollect.stream import AsyncRunStream, RunStream
 from recollect.summary import SessionSummaryManager
-from recollect.tools import RunContext, Tool, schema_of, toolbox
+from recollect.tools import RunContext, Tool, Work, schema_of, toolbox
 from recollect.turn import Events
 
 Instructions = str | Sequence[str] | Callable[..., str]
@@ -61,6 +61,37 @@ class RunOptions(TypedDict, total=False):
     files: Sequence[File]
     metadata: Mapping[str, Any] | None
     """Attached to the run, beside the agent's own."""
+
+
+class RunnerOptions(TypedDict, total=False):
+    """How agents and teams alike are set up; `Runner` explains each."""
+
+    id: str | None
+    name: str | None
+    role: str | None
+    description: str | None
+    instructions: Instructions | None
+    tools: Sequence[Tool | Callable[..., Any]]
+    db: Store | None
+    user_id: str | None
+    session_id: str | None
+    session_state: Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
+    output_schema: type[Any] | None
+    max_steps: int
+    add_history_to_context: bool
+    num_history_runs: int | None
+    num_history_messages: int | None
+    history_tokens: int | None
+    concurrent_runs: Others
+    queue_timeout: float
+    cache_session: bool | SessionCache
+    auto_name_sessions: bool
+    session_namer: SessionNamer | None
+    enable_session_summaries: bool
+    session_summary_manager: SessionSummaryManager | None
+    add_session_summary_to_context: bool | None
+    background: bool
 
 
 class Who(TypedDict):
@@ -87,6 +118,7 @@ class Runner(Runtime):
         *,
         id: str | None = None,
         name: str | None = None,
+        role: str | None = None,
         description: str | None = None,
         instructions: Instructions | None = None,
         tools: Sequence[Tool | Callable[..., Any]] = (),
@@ -116,6 +148,9 @@ class Runner(Runtime):
         Args:
             model: an adapter such as ``OpenAIResponses(id="gpt-5.2")``, or its name, such as ``"openai:gpt-5.2"``.
             id: what the agent is known by in the database; the slug of ``name`` unless given, else ``"agent"``.
+            name: what it is called by people.
+            role: what it does in a team; the team's leader is told.
+            description: what it is; the beginning of the system message.
             instructions: the system message: text, lines, or a function that gives it (it may take ``run_context``).
             tools: Python functions; their signatures and docstrings are what the model is told.
             db: where sessions are kept; without one they are kept in memory and gone with the agent.
@@ -192,6 +227,7 @@ class Runner(Runtime):
     model: Model
     id: str
     name: str | None
+    role: str | None
     description: str | None
     instructions: Instructions | None
     output_schema: type[Any] | None
@@ -442,6 +478,10 @@ class Runner(Runtime):
         """Whose runs they are."""
         raise NotImplementedError
 
+    def _guidance(self) -> str:
+        """The end of the system message, which is not the user's."""
+        return ""
+
     def _events(self, input: Input, world: World, **options: Any) -> Events:
         access = Access(self.store, world)
         return run_events(partial(self._asked, input, access, **options), access)
@@ -463,12 +503,8 @@ class Runner(Runtime):
         user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
         run = new_id() if run_id is None else checks.identifier("run_id", run_id)
         session = self._session_of(session_id, user, run_id)
-        attached = {key: checks.decode(text) for key, text in self._metadata_texts.items()}
-        if metadata is not None:
-            checks.json_object("metadata", metadata)
-            attached.update(metadata)
+        attached = self._attached(metadata)
         return self._plan(
-            access,
             session_id=session,
             run_id=run,
             input=input_messages(input, images, files),
@@ -480,7 +516,32 @@ class Runner(Runtime):
             others=self.concurrent_runs,
             patience=self.queue_timeout,
             metadata=attached,
+            follow_up=self._follow_up(access, session),
             stream=stream,
+        )
+
+    def _attached(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What a run has attached: the runner's own metadata, and over it those of the run."""
+        checks.json_object("metadata", metadata)
+        return {key: checks.decode(text) for key, text in self._metadata_texts.items()} | dict(metadata or {})
+
+    async def _part(self, work: Work, run_id: str, input: Sequence[Message], context: str, *, continues: bool) -> Plan:
+        """What a run is to be that is part of another: that of a team's member, in the session of the team's run."""
+        run, attached = work.context, self._attached(work.context.metadata)
+        return self._plan(
+            session_id=run.session_id,
+            run_id=run_id,
+            input=tuple(input),
+            user_id=run.user_id,
+            **self._who(),
+            parent_run_id=run.run_id,
+            leader=work.stop,
+            prompt=await self._prompt(work.access, run.session_id, run.user_id, run_id, attached),
+            context=context,
+            with_state=self._with_state,
+            metadata=attached,
+            stream=work.stream,
+            continues=continues,
         )
 
     def _continued(self, run_id: str, world: World, **options: Any) -> Events:
@@ -492,9 +553,9 @@ class Runner(Runtime):
     ) -> Plan:
         user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
         run = checks.identifier("run_id", run_id)
+        session = self._session_of(session_id, user, run)
         return self._plan(
-            access,
-            session_id=self._session_of(session_id, user, run),
+            session_id=session,
             run_id=run,
             input=(),
             user_id=user,
@@ -502,21 +563,20 @@ class Runner(Runtime):
             others=self.concurrent_runs,
             patience=self.queue_timeout,
             continues=True,
+            follow_up=self._follow_up(access, session),
             stream=stream,
         )
 
-    def _plan(self, access: Access, *, session_id: str, **particular: Any) -> Plan:
-        """A plan with what is the same for all runs of this agent."""
+    def _plan(self, **particular: Any) -> Plan:
+        """A plan with what is the same for all runs of this runner."""
         return Plan(
             model=self.model,
-            session_id=session_id,
             tools=self._toolbox,
             answer=self.output_schema,
             history=self._limits,
             max_steps=self.max_steps,
             state_defaults={key: checks.decode(text) for key, text in self._state_texts.items()},
             with_summary=self.add_session_summary_to_context,
-            follow_up=self._follow_up(access, session_id),
             **particular,
         )
 
@@ -560,7 +620,7 @@ class Runner(Runtime):
             )
             instructions = await self._called(instructions, access, context)
         lines = [instructions] if isinstance(instructions, str) else list(instructions or ())
-        text = "\n".join(part for part in (self.description, *lines) if part)
+        text = "\n".join(part for part in (self.description, *lines, self._guidance()) if part)
         return Message("system", text) if text else None
 
     async def _called(self, instructions: Callable[..., str], access: Access, context: RunContext) -> str:

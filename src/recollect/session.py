@@ -15,7 +15,14 @@ import msgspec
 from recollect import checks
 from recollect.errors import InvalidArgument
 from recollect.message import PROMPT_ROLES, Message
-from recollect.run import HISTORY_SKIP_STATUSES, RunOutput, RunStatus, TeamRunOutput, transcript_html
+from recollect.run import (
+    HISTORY_SKIP_STATUSES,
+    RunOutput,
+    RunStatus,
+    TeamRunOutput,
+    input_messages,
+    transcript_html,
+)
 
 CHAT_SKIP_ROLES = ("system", "developer", "tool", "function")
 CHAT_SKIP_STATUSES = (RunStatus.regenerated,)
@@ -299,10 +306,11 @@ class AgentSession:
         """The messages of the conversation, oldest first; the system message once, the first there is.
 
         Runs of status paused, cancelled, error, regenerated and interrupted are skipped unless ``skip_statuses`` says
-        otherwise (``()`` shows all); runs of a team's members too, unless ``member_ids`` names them or
-        ``skip_member_messages`` is False. With ``limit`` the newest messages are given: the system message is kept
-        and counts, and no tool result without its call leads. ``skip_history_messages`` changes nothing here: a run
-        does not repeat the messages of earlier ones.
+        otherwise (``()`` shows all); runs of a team's members too, unless ``skip_member_messages`` is False, or it is
+        asked for the runs of one team (``team_id``), or for those of some agents and teams alone (``member_ids``).
+        With ``limit`` the newest messages are given: the system message is kept and counts, and no tool result without
+        its call leads. ``skip_history_messages`` changes nothing here: a run does not repeat the messages of earlier
+        ones.
         """
         del skip_history_messages
         wanted = Filter.checked(
@@ -412,9 +420,99 @@ class AgentSession:
 
 
 class TeamSession(AgentSession):
-    """A conversation with a team."""
+    """A conversation with a team: the runs of its leader, and those of its members, which name one as their parent.
+
+    Arguments are those of Agno's class.
+    """
 
     kind: ClassVar[str] = "team"
+
+    def __init__(
+        self,
+        session_id: str,
+        team_id: str | None = None,
+        user_id: str | None = None,
+        team_data: dict[str, Any] | None = None,
+        session_data: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        runs: Iterable[RunOutput] | None = None,
+        summary: SessionSummary | None = None,
+        created_at: datetime | None = None,
+        updated_at: datetime | None = None,
+        *,
+        agent_id: str | None = None,
+        agent_data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            session_id=session_id,
+            agent_id=agent_id,
+            team_id=team_id,
+            user_id=user_id,
+            session_data=session_data,
+            metadata=metadata,
+            agent_data=team_data if agent_data is None else agent_data,
+            runs=runs,
+            summary=summary,
+            created_at=created_at,
+            updated_at=updated_at,
+        )
+
+    @property
+    def team_data(self) -> dict[str, Any] | None:
+        """What the caller keeps here of the team; not stored."""
+        return self.agent_data
+
+    def get_messages(  # type: ignore[override]
+        self,
+        team_id: str | None = None,
+        member_ids: Sequence[str] | None = None,
+        last_n_runs: int | None = None,
+        limit: int | None = None,
+        skip_roles: Sequence[str] | None = None,
+        skip_statuses: Sequence[RunStatus] | None = None,
+        skip_history_messages: bool = True,  # noqa: FBT001, FBT002 - Agno's signature
+        skip_member_messages: bool = True,  # noqa: FBT001, FBT002 - Agno's signature
+        *,
+        agent_id: str | None = None,
+    ) -> list[Message]:
+        """As `AgentSession.get_messages`, in Agno's order of arguments."""
+        return super().get_messages(
+            agent_id,
+            team_id,
+            last_n_runs,
+            limit,
+            skip_roles,
+            skip_statuses,
+            skip_history_messages,
+            member_ids=member_ids,
+            skip_member_messages=skip_member_messages,
+        )
+
+    def upsert_run(self, run_response: RunOutput) -> None:
+        """Add a run to this object, or replace the one with the same id; nothing is stored."""
+        super().upsert_run(run_response)
+
+    def get_team_history(self, team_id: str | None = None, num_runs: int | None = None) -> list[tuple[str, str]]:
+        """What was asked and answered in the completed runs of the conversation itself, oldest first.
+
+        With ``team_id``, in those of this team, also where it is a member of another; the newest ``num_runs`` of them.
+        """
+        runs = [
+            run
+            for run in self.runs
+            if run.status is RunStatus.completed
+            and (run.parent_run_id is None if team_id is None else run.team_id == team_id)
+        ]
+        newest = runs if num_runs is None else runs[max(len(runs) - checks.count("num_runs", num_runs), 0) :]
+        return [(_asked(run), run.content if isinstance(run.content, str) else "") for run in newest]
+
+    def get_member_runs(self, run_id: str) -> list[RunOutput]:
+        """The runs of members that are part of this one, in the order they began."""
+        return [run for run in self.runs if run.parent_run_id == run_id]
+
+
+def _asked(run: RunOutput) -> str:
+    return "\n".join(message.text for message in input_messages(run.said, run.input_count) if message.role == "user")
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -467,11 +565,18 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             **rest,
         )
 
+    @property
+    def with_members(self) -> bool:
+        """Whether runs of a team's members are wanted, too."""
+        return bool(self.member_ids) or self.team_id is not None or not self.skip_member_messages
+
     def takes(self, run: RunOutput) -> bool:
         """Whether the messages of this run are wanted."""
         if run.status in self.skip_statuses:
             return False
-        if run.parent_run_id is not None and self.skip_member_messages and run.agent_id not in self.member_ids:
+        if run.parent_run_id is not None and not self.with_members:
+            return False
+        if self.member_ids and (run.agent_id or run.team_id) not in self.member_ids:
             return False
         return self.agent_id in (None, run.agent_id) and self.team_id in (None, run.team_id)
 

@@ -37,6 +37,17 @@ class State:
         self._pending = gone | changed
         return self._pending
 
+    def see(self, stored: Mapping[str, Any]) -> None:
+        """Take over what others have stored; a key that was changed here and is not stored yet stays."""
+        mine = self.changes()
+        for key in (self._stored.keys() | stored.keys()) - mine.keys():
+            if key in stored:
+                self.live[key] = stored[key]
+                self._stored[key] = checks.encode(stored[key]).decode()
+            else:
+                self.live.pop(key, None)
+                self._stored.pop(key, None)
+
     def to_json(self) -> str:
         """What is stored. A tool may have left something among the live values that cannot be."""
         return checks.encode({key: msgspec.Raw(text.encode()) for key, text in self._stored.items()}).decode()

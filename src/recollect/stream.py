@@ -14,6 +14,26 @@ from recollect.faces import driven
 from recollect.run import RunEvent, RunOutput, RunOutputEvent
 
 
+class Own:
+    """Tells the events of the run itself, which is told of first, from those of runs that are part of it."""
+
+    def __init__(self, *, every: bool) -> None:
+        self._every = every
+        self._run_id: str | None = None
+
+    def wants(self, event: RunOutputEvent) -> bool:
+        """Whether an event is told: any, or only those that carry text of the answer."""
+        return self._every or (event.event is RunEvent.run_content and self._is_own(event))
+
+    def run(self, event: RunOutputEvent) -> RunOutput | None:
+        """The stored run, where the event carries it."""
+        return event.run if self._is_own(event) else None
+
+    def _is_own(self, event: RunOutputEvent) -> bool:
+        self._run_id = self._run_id or event.run_id
+        return event.run_id == self._run_id
+
+
 class RunStream:
     """The events of a run, to be iterated over.
 
@@ -26,7 +46,7 @@ class RunStream:
 
     def __init__(self, events: AsyncGenerator[RunOutputEvent, None], *, every: bool) -> None:
         self._events = driven(events)
-        self._every = every
+        self._own = Own(every=every)
         self.run = None
 
     def __iter__(self) -> Self:
@@ -34,8 +54,8 @@ class RunStream:
 
     def __next__(self) -> RunOutputEvent:
         for event in self._events:
-            self.run = event.run or self.run
-            if self._every or event.event is RunEvent.run_content:
+            self.run = self._own.run(event) or self.run
+            if self._own.wants(event):
                 return event
         raise StopIteration
 
@@ -64,7 +84,7 @@ class AsyncRunStream:
 
     def __init__(self, events: AsyncGenerator[RunOutputEvent, None], *, every: bool) -> None:
         self._events = events
-        self._every = every
+        self._own = Own(every=every)
         self.run = None
 
     def __aiter__(self) -> Self:
@@ -72,8 +92,8 @@ class AsyncRunStream:
 
     async def __anext__(self) -> RunOutputEvent:
         async for event in self._events:
-            self.run = event.run or self.run
-            if self._every or event.event is RunEvent.run_content:
+            self.run = self._own.run(event) or self.run
+            if self._own.wants(event):
                 return event
         raise StopAsyncIteration
 

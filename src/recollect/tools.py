@@ -93,6 +93,8 @@ class Tool:
         signature = _signature(function, self.name)
         self.is_last_word = False
         """Whether its result is the run's answer, without asking the model once more."""
+        self.shares_state = False
+        """Whether it may have changed the session's state by itself."""
         self.given = GIVEN & signature.keys()
         summary, explained = parse_docstring(inspect.getdoc(function) or "")
         self._arguments = _arguments(self.name, signature, explained)
@@ -109,17 +111,23 @@ class Tool:
 
     async def call(self, world: World, arguments: str, context: RunContext) -> ToolResult:
         """Call the function with a model's arguments. Whatever fails is a result that tells the model so."""
-        try:
-            read = msgspec.json.decode(arguments or "{}", type=self._arguments, strict=False, dec_hook=_decode_other)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            return ToolResult(f"invalid arguments for {self.name}: {error}", error=True)
+        keywords = self.read(arguments)
+        if isinstance(keywords, ToolResult):
+            return keywords
         given = {"run_context": context, "session_state": context.session_state}
-        keywords = {name: getattr(read, name) for name in self._arguments.__struct_fields__}
         try:
             value = await world.call(self.function, **keywords, **{name: given[name] for name in self.given})
         except Exception as error:  # noqa: BLE001 - a tool may fail in any way; the model is told, the run goes on
             return result_of(f"{type(error).__name__}: {error}", error=True)
         return result_of(value)
+
+    def read(self, arguments: str) -> dict[str, Any] | ToolResult:
+        """A model's arguments by name; or, where they cannot be read, what the model is told of that."""
+        try:
+            read = msgspec.json.decode(arguments or "{}", type=self._arguments, strict=False, dec_hook=_decode_other)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            return ToolResult(f"invalid arguments for {self.name}: {error}", error=True)
+        return {name: getattr(read, name) for name in self._arguments.__struct_fields__}
 
     def __repr__(self) -> str:
         return f"Tool({self.name})"

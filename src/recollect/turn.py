@@ -38,7 +38,7 @@ from recollect.state import State
 from recollect.store import keep_alive, turns
 from recollect.store.begin import count_ahead, refresh_run
 from recollect.store.outcome import certain
-from recollect.store.sessions import get_run
+from recollect.store.sessions import get_run, get_values
 from recollect.store.turns import Commit, OpenRun, append_messages, finish_run, input_count, renew_lease
 from recollect.summary import context_text
 from recollect.tools import RunContext, ToolResult, Work, schema_of
@@ -80,6 +80,7 @@ class Turn:
         if not access.world.waits:
             # Nothing wakes a thread that waits for a model; so whoever asks for the end stores it.
             opened.stop.hear = partial(_cancel_there, weakref.ref(self))
+        self._last_words = frozenset(name for name, tool in plan.tools.items() if tool.is_last_word)
         self._context = RunContext(
             run_id=plan.run_id,
             session_id=plan.session_id,
@@ -184,6 +185,8 @@ class Turn:
             run_id=plan.run_id,
             session_id=plan.session_id,
             agent_id=plan.agent_id,
+            agent_name=plan.agent_name,
+            team_id=plan.team_id,
             parent_run_id=plan.parent_run_id,
             **told,
         )
@@ -202,6 +205,7 @@ class Turn:
             stream=plan.stream,
         )
         self._steps += 1
+        self._pieces.clear()
         world = self._access.world
         async with aclosing(world.until(self._opened.stop, answers(plan.model, request, world))) as said:
             async for item in said:
@@ -239,19 +243,50 @@ class Turn:
         return list(enumerate(calls, first))
 
     async def call_tools(self, calls: Sequence[PlacedCall]) -> Events:
-        """Call tools at the same time; commit each result as it arrives, at the place reserved for it."""
+        """Call tools at the same time; commit each result as it arrives, at the place reserved for it.
+
+        Where one call has the last word, what is said in it is said to whoever asked, as it comes.
+        """
         world = self._access.world
         running = [self._call(place, call) for place, call in calls]
+        hands_on = len(calls) == 1 and calls[0][1].name in self._last_words
         async with aclosing(world.until(self._opened.stop, world.merge(running))) as arrivals:
             async for item in arrivals:
                 if isinstance(item, RunOutputEvent):
                     yield item
+                    if hands_on and item.content and item.parent_run_id == self.plan.run_id:
+                        self._pieces.append(item.content)
+                        yield self.event(RunEvent.run_content, content=item.content)
                     continue
                 place, call, result = item
                 message = _tool_message(call, result)
-                await self._commit(place, (message,))
+                await self._take_result(place, message)
                 done = execution(call.id, call.name, call.arguments, message)
                 yield self.event(RunEvent.tool_call_completed, tool=done)
+
+    async def _take_result(self, place: int, message: Message) -> None:
+        await self._commit(place, (message,))
+        tool = self.plan.tools.get(message.name or "")
+        if self.plan.with_state and tool is not None and tool.shares_state:
+            self._state.see(await self._access.do(get_values, self.plan.session_id, "state"))
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether something of the answer was told since the model was last asked."""
+        return bool(self._pieces)
+
+    def last_word(self) -> Message | None:
+        """The answer, where the tools that were last called have the last word and did not fail; None elsewhere."""
+        if not self._last_words:
+            return None
+        said = [self._said[place] for place in sorted(self._said)]
+        start = next((at for at in reversed(range(len(said))) if said[at].role != "tool"), 0)
+        calls, results = said[start].tool_calls, said[start + 1 :]
+        if len(results) < max(1, len(calls)) or {call.name for call in calls} - self._last_words:
+            return None
+        if any(result.tool_call_error for result in results):
+            return None
+        return Message("assistant", "\n\n".join(result.text for result in results))
 
     async def complete(self, answer: Message) -> None:
         """Commit the answer and the end of the run together."""
@@ -265,8 +300,9 @@ class Turn:
         return run
 
     async def cancel(self) -> None:
-        """Store what was said until now."""
+        """Store what was said until now; runs that are part of this one end, too."""
         await self._end(RunStatus.cancelled)
+        self._opened.stop.ask_followers()
 
     async def _end(self, status: RunStatus, problem: str | None = None) -> RunOutput | None:
         """End without an answer. Something else is being raised: what goes wrong here is logged."""
@@ -280,7 +316,7 @@ class Turn:
         return self.output
 
     def _shown(self) -> list[Message]:
-        prompt = instructed(self.plan.prompt, self._opened.summary)
+        prompt = instructed(self.plan.prompt, self._opened.summary, self.plan.context)
         return [*prompt, *self._opened.history.messages, *(self._said[place] for place in sorted(self._said))]
 
     async def _call(self, place: int, call: ToolCall) -> AsyncIterator[_Arrival]:
@@ -401,16 +437,17 @@ def _unanswered(reserved: Sequence[PlacedCall], results: Mapping[int, Message]) 
     return [(at, call) for at, call in reserved if (at, call.id) not in given and call.id not in elsewhere]
 
 
-def instructed(prompt: Message | None, summary: SessionSummary | None) -> list[Message]:
-    """The system message as the model is shown it: what was agreed before goes behind what always holds.
+def instructed(prompt: Message | None, summary: SessionSummary | None, context: str = "") -> list[Message]:
+    """The system message as the model is shown it: what holds today goes behind what always holds.
 
     In one message, for some servers take no second one; what is stored is the part that does not change.
     """
-    if summary is None:
+    today = [*([] if summary is None else [context_text(summary)]), *([context] if context else [])]
+    if not today:
         return [] if prompt is None else [prompt]
     if prompt is None:
-        return [Message("system", context_text(summary))]
-    return [Message(prompt.role, f"{prompt.text}\n\n{context_text(summary)}")]
+        return [Message("system", "\n\n".join(today))]
+    return [Message(prompt.role, "\n\n".join([prompt.text, *today]))]
 
 
 def parse_answer(kind: Any, text: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from recollect import Agent, Message, RunOutputEvent, Usage
+from recollect import Agent, Message, RunOutputEvent, Team, Usage
 from recollect.port import Delta, ModelRequest, Reply, World
+from recollect.runner import Runner
 from recollect.store import Store
 
 
@@ -67,6 +69,9 @@ class Bound:
     def __call__(self, model: Any, **options: Any) -> Any:
         return self._face(Agent(model, **(self._usual | options)))
 
+    def team(self, members: Sequence[Runner], model: Any, **options: Any) -> Any:
+        return self._face(Team(members, model=model, **(self._usual | options)))
+
 
 class ScriptedModel:
     """Says what it was given, one answer a call: text, a message, an exception, or deltas and then one of these."""
@@ -114,6 +119,39 @@ def calls(*wanted: tuple[str, str]) -> Message:
             for number, (name, arguments) in enumerate(wanted)
         ],
     )
+
+
+class CrewModel:
+    """Leads a crew of three or works in it: a leader asks all of them at once, each looks once, and all tell."""
+
+    id = "crew"
+    provider = "test"
+
+    def __init__(self, passes: Callable[[str], None] = lambda _: None) -> None:
+        self.passes = passes
+        """Called with what is about to be done, and what was."""
+
+    async def ask(self, request: ModelRequest, world: World) -> AsyncIterator[Delta | Reply]:
+        del world
+        self.passes("ask")
+        asked = max(place for place, message in enumerate(request.messages) if message.role == "user")
+        seen = [message.text for message in request.messages[asked:] if message.role == "tool"]
+        if seen:
+            yield _part(f"They say: {'; '.join(seen)}")
+        elif request.messages[asked].text == "And now?":
+            yield _part("Now it is well.")
+        elif "look" in {tool.name for tool in request.tools}:
+            yield _part(calls(("look", f'{{"at": {request.messages[asked].text}}}')))
+        else:
+            wanted = [{"member_id": member_id, "task": str(at)} for at, member_id in enumerate("abc")]
+            yield _part(calls(*(("delegate_task_to_member", json.dumps(one)) for one in wanted)))
+        self.passes("answered")
+
+
+def crew(model: CrewModel, look: Callable[..., Any], db: Store) -> Team:
+    """A team of three whose members look."""
+    members = [Agent(model, id=own, tools=[look]) for own in "abc"]
+    return Team(members, model=model, db=db, instructions="Look around.")
 
 
 class NamingModel:

@@ -18,8 +18,9 @@ import traceback
 from typing import Any
 
 import openai
+from agent_kit import CrewModel, crew
 
-from recollect import Agent, RunEvent, RunOutputEvent, SqliteDb, Store, open_db
+from recollect import Agent, RunEvent, RunOutputEvent, SqliteDb, Store, Team, open_db
 from recollect.db import sqlite
 from recollect.db.postgres.wire import Wire
 from recollect.models.openai import OpenAIResponses
@@ -94,6 +95,14 @@ class Model:
         self.moments.passes("answered")
 
 
+def runner(plan: dict[str, Any], look: Any, moments: Moments) -> Agent | Team:
+    """An agent that asks the tests' server, or a team that needs none."""
+    if plan["crew"]:
+        return crew(CrewModel(moments.passes), look, opened(plan["place"], moments))
+    model = Model(OpenAIResponses(id="gpt-5.2", base_url=plan["base_url"], api_key=plan["api_key"]), moments)
+    return Agent(model, db=opened(plan["place"], moments), tools=[look], instructions="Look around.")
+
+
 def run(plan: dict[str, Any], told: int) -> None:
     """One run in this process, which may not survive it."""
     moments = Moments(plan["moment"])
@@ -107,14 +116,12 @@ def run(plan: dict[str, Any], told: int) -> None:
         moments.passes(f"look({at})")
         return f"saw {at}"
 
-    model = Model(OpenAIResponses(id="gpt-5.2", base_url=plan["base_url"], api_key=plan["api_key"]), moments)
-    db = opened(plan["place"], moments)
-    agent = Agent(model, db=db, tools=[look], instructions="Look around.")
+    agent = runner(plan, look, moments)
 
     def tell(event: RunOutputEvent) -> None:
         said = f"{event.event}:{event.tool.result if event.tool else ''}"
         os.write(told, said.encode() + b"\n")
-        if event.event is RunEvent.tool_call_completed and event.tool is not None:
+        if event.event is RunEvent.tool_call_completed and event.tool is not None and event.tool.tool_name == "look":
             turn = turns.get(int(event.tool.tool_args["at"]))
             if turn is not None:
                 turn.set()

@@ -1,4 +1,7 @@
-"""Law 1 at every moment of a run with three tools at once: it is killed there, looked at, and the talk goes on."""
+"""Law 1 at every moment of a run with three tools at once, and of a team with three members at once.
+
+It is killed there, looked at, and goes on.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_kit import CrewModel, crew
 
-from recollect import Agent, PostgresDb, RunStatus, SqliteDb
+from recollect import Agent, PostgresDb, RunStatus, SqliteDb, TeamSession
 from recollect.doctor import database
 from recollect.history import UNKNOWN_OUTCOME
 from recollect.models.openai import OpenAIResponses
@@ -48,10 +52,11 @@ class Later:
 class Sweep:
     """The worker, and the database that it works on."""
 
-    def __init__(self, place: str, server: ResponsesServer, face: str, order: list[int]) -> None:
+    def __init__(self, place: str, server: ResponsesServer, face: str, order: list[int], *, crew: bool = False) -> None:
         self.server, self.face = server, face
         self.plan = {
             "place": place,
+            "crew": crew,
             "face": face,
             "order": order,
             "base_url": server.base_url,
@@ -101,6 +106,18 @@ def sweep(request: pytest.FixtureRequest, place: str) -> Iterator[Sweep]:
 
 
 def test_killed_at_any_moment_everything_told_is_there_and_the_talk_goes_on(sweep: Sweep) -> None:
+    _sweep(sweep, _check)
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_a_team_that_is_killed_at_any_moment_goes_on_where_it_was(place: str, face: str) -> None:
+    with ResponsesServer() as server:
+        made = Sweep(place, server, face, [1, 2, 0], crew=True)
+        _sweep(made, _check_crew)
+        made.close()
+
+
+def _sweep(sweep: Sweep, check: Callable[[Sweep, str, list[str]], None]) -> None:
     status, told = sweep.run(1 << 30)
     assert status == 0, told
     moments = json.loads(told[-1])["moments"]
@@ -110,11 +127,39 @@ def test_killed_at_any_moment_everything_told_is_there_and_the_talk_goes_on(swee
         status, told = sweep.run(moment)
         assert status == signal.SIGKILL, f"moment {moment} ({what}) did not come"
         try:
-            _check(sweep, f"s{moment}", told)
+            check(sweep, f"s{moment}", told)
         except Exception as error:  # noqa: BLE001 - all moments are tried; what is wrong is told together
             wrong.append(f"moment {moment} ({what}), told {told}: {error!r}")
     assert not wrong, "\n".join(wrong)
     assert not [found for found in database(sweep.db) if found.status == "problem"]
+
+
+def _check_crew(sweep: Sweep, session_id: str, told: list[str]) -> None:
+    """The run is continued by another process: what was told is kept, nobody who looked looks again, all is whole."""
+    looked: list[int] = []
+
+    def look(at: int) -> str:
+        """Look once more."""
+        looked.append(at)
+        return f"saw {at}"
+
+    team = crew(CrewModel(), look, sweep.db)
+    before = [result for event, _, result in (line.partition(":") for line in told) if event == "ToolCallCompleted"]
+    if sweep.db.get_run("r", session_id) is None:
+        assert not told, "what was told is not there"
+        team.run("Look", session_id=session_id, run_id="r")
+    run = team.continue_run("r", session_id=session_id)
+    says = [f"They say: saw {at}" for at in range(3)]
+    assert (run.status, run.content) == (RunStatus.completed, f"They say: {'; '.join(says)}")
+    assert not {f"saw {at}" for at in looked} & set(before), f"{looked} were looked at again"
+    assert len(looked) == len(set(looked))
+    session = sweep.db.get_session(session_id)
+    assert isinstance(session, TeamSession)
+    assert sorted((one.agent_id or "", one.status, one.content) for one in session.get_member_runs("r")) == [
+        (own, RunStatus.completed, said) for own, said in zip("abc", says, strict=True)
+    ]
+    assert len(session.runs) == 4
+    assert team.run("And now?", session_id=session_id).content == "Now it is well."
 
 
 def _check(sweep: Sweep, session_id: str, told: list[str]) -> None:

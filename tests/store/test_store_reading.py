@@ -86,6 +86,7 @@ async def test_messages_read_by_filters_are_those_of_the_whole_session(
 
 async def test_an_id_that_holds_commas_is_one_id(db: Face) -> None:
     """An id may hold any character but control characters, so also one that separates ids elsewhere."""
+    await turn(db, run_id="top")
     for run_id, agent_id in (("1", "x,a,y"), ("2", "a")):
         run = await db.begin_run("s", [user(agent_id)], run_id=run_id, agent_id=agent_id, parent_run_id="top")
         await db.finish_run(run, [answer()])

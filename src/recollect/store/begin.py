@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from recollect import checks
-from recollect.errors import RunConflict, SessionBusy, UserRequired
+from recollect.errors import RunConflict, RunNotFound, SessionBusy, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message, messages_of
 from recollect.port import Duplicate, Params, Statement, Tx, at_once, looks, reads, writes
@@ -90,7 +90,7 @@ async def begin_run(
     except Duplicate as error:
         raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
-        raise UserRequired(session_id) if user_id is None else no_session(session_id)
+        raise await _refusal(tx, p)
     answers = answers[len(batch) - 2 :]
     if alone and answers.pop():
         raise busy(session_id)
@@ -100,7 +100,7 @@ async def begin_run(
     run_seq, version, epoch, now, completed, begun = gate[0]
     seen = None
     if history is not None and known != (epoch, version - 1):
-        seen = await read_past(tx, p, answers[0], history, completed, begun)
+        seen = await read_past(tx, p, answers[0], history, completed, begun if p["top"] else run_seq)
     return OpenRun(
         session_id=session_id,
         run_id=p["run_id"],
@@ -110,6 +110,8 @@ async def begin_run(
         epoch=epoch,
         created_at=checks.from_micros(now),
         parent_run_id=parent_run_id,
+        agent_id=agent_id,
+        team_id=team_id,
         attempt=p["attempt"],
         history=History() if seen is None or history is None else seen.history(history),
         past=seen,
@@ -117,6 +119,17 @@ async def begin_run(
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
     )
+
+
+async def _refusal(tx: Tx, p: Params) -> Exception:
+    """Why a run could not begin."""
+    if not p["top"]:
+        [found] = await tx.execute((_OWNER, p))
+        if not found:
+            return no_session(p["session_id"])
+        if found[0][0] == p["user_id"]:
+            return RunNotFound(f"there is no run {p['parent_run_id']!r} in session {p['session_id']!r} to be part of")
+    return UserRequired(p["session_id"]) if p["user_id"] is None else no_session(p["session_id"])
 
 
 def busy(session_id: str) -> SessionBusy:
@@ -140,7 +153,13 @@ async def refresh_run(
     Raises:
         SessionNotFound: the session was deleted meanwhile.
     """
-    p: Params = {"session_id": run.session_id, "before": run.run_seq, "top": int(run.parent_run_id is None)}
+    p: Params = {
+        "session_id": run.session_id,
+        "before": run.run_seq,
+        "top": int(run.parent_run_id is None),
+        "agent_id": run.agent_id,
+        "team_id": run.team_id,
+    }
     there, state, summary = await tx.execute((_THERE, p), (STATE_OF, p), (SUMMARY_OF, p))
     if not there:
         raise no_session(run.session_id)
@@ -199,7 +218,7 @@ def _of_input(asked: Sequence[Message], *, top: bool) -> Params:
 def _begin(p: Params, asked: Sequence[Message], prompt: Message | None) -> list[Statement]:
     """What a begin writes; the first two answers are the gate and the other runs under way."""
     batch = [
-        (_BEGIN_HEADER, p),
+        (_BEGIN_HEADER if p["top"] else _BEGIN_HEADER_OF_MEMBER, p),
         (_OTHERS_UNDER_WAY, p),
         (_BEGIN_RUN, p),
         (_BEGIN_LEASE, p),
@@ -229,6 +248,15 @@ on conflict (session_id) do update set
     version = recollect_sessions.version + 1,
     updated_at = :now
 where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')
+returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
+"""
+
+# A member works on what somebody asked its team: a session that was deleted meanwhile is not brought back.
+_BEGIN_HEADER_OF_MEMBER = f"""
+update recollect_sessions as s set next_seq = s.next_seq + 1, version = s.version + 1, updated_at = :now
+where {OPEN} and exists (
+    select 1 from recollect_runs r where r.session_id = :session_id and r.run_id = :parent_run_id
+)
 returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
 """
 
@@ -300,6 +328,8 @@ on conflict (session_id, kind, key) do nothing
 STATE_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'state'"
 
 SUMMARY_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
+
+_OWNER = "select user_id from recollect_sessions where session_id = :session_id"
 
 _THERE = "select 1 from recollect_sessions where session_id = :session_id"
 

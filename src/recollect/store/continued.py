@@ -46,12 +46,14 @@ async def continue_run(
     with_state: bool = False,
     with_summary: bool = False,
     alone: bool = False,
+    seize: bool = False,
     token: int | None = None,
 ) -> Continued:
     """Take up a run that failed, was cancelled or was interrupted; what was committed of it stays.
 
     An answer that was broken off in the midst goes: it will be given anew. The past is what came before the run.
-    ``alone`` refuses it beside a run that is under way.
+    ``alone`` refuses it beside a run that is under way. ``seize`` takes it from whoever has its lease: for a run of a
+    team's member, by the one who holds the run that it is part of.
 
     Raises:
         UserRequired: the session belongs to a user and none was named.
@@ -66,6 +68,7 @@ async def continue_run(
         "token": new_token() if token is None else token,
         "epoch": new_token(),
         "lease": turns.LEASE,
+        "seize": int(seize),
     }
     _, gate, known, row, said, prompt, others = await tx.execute(
         (LOCK, p), (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p), (_OTHERS, p)
@@ -91,7 +94,7 @@ async def _open_run(
     """The right to write to a run that was taken up, with what the model is to be shown beside it."""
     assert run.run_seq is not None
     assert run.created_at is not None
-    p["top"] = int(run.parent_run_id is None)
+    p |= {"top": int(run.parent_run_id is None), "agent_id": run.agent_id, "team_id": run.team_id}
     state, summary, at = await tx.execute((STATE_OF, p), (SUMMARY_OF, p), (_AT, p))
     seen = History()
     if history is not None:
@@ -106,6 +109,8 @@ async def _open_run(
         epoch=at[0][1],
         created_at=run.created_at,
         parent_run_id=run.parent_run_id,
+        agent_id=run.agent_id,
+        team_id=run.team_id,
         attempt=run.attempt,
         history=seen,
         state=dict(state) if with_state else {},
@@ -166,7 +171,9 @@ async def request_cancel(tx: Tx, run_id: str, session_id: str, user_id: str | No
 
 _TAKE_UP: Final = f"""
 update recollect_sessions as s set version = s.version + 1, updated_at = :now
-where {OPEN} and exists (select 1 from recollect_runs r where {THIS_RUN} and {ENDED_EARLY})
+where {OPEN} and exists (
+    select 1 from recollect_runs r where {THIS_RUN} and ({ENDED_EARLY} or :seize = 1 and r.status = 'running')
+)
 returning version
 """
 

@@ -34,8 +34,26 @@ def among(few: str) -> str:
 _OF_MEMBERS: Final = "recollect_runs r where r.session_id = :session_id and r.parent_run_id is not null"
 
 
-def stored_as(status: str) -> str:
-    """The top-level runs that are stored with this status, as the source of a select."""
+def member(agent_id: str | None) -> str:
+    """A condition on the runs of one member of a team, which is an agent or a team itself.
+
+    The ids are those of parameters ``:agent_id`` and ``:team_id``. Whose ``agent_id`` is None is a team.
+    """
+    if agent_id is None:
+        return "r.agent_id is null and r.team_id = :team_id"
+    return "r.agent_id = :agent_id and r.team_id is null"
+
+
+def stored_as(status: str, of: str | None = None) -> str:
+    """The runs that are stored with this status, as the source of a select.
+
+    They are the session's own, on the top level; or, where ``of`` is a condition made by `member`, that member's.
+    """
+    if of is not None:
+        return f"""
+            recollect_runs r {{along recollect_runs_members}}
+            where r.session_id = :session_id and r.parent_run_id is not null and {of} and r.status = '{status}'
+        """
     index = "recollect_runs_completed" if status == RunStatus.completed else "recollect_runs_others"
     return f"""
         recollect_runs r {{along {index}}}
@@ -51,21 +69,22 @@ def newest(
     *,
     condition: str = "",
     members: str | None = None,
+    of: str | None = None,
     order: str = "desc",
 ) -> str:
     """A select of the newest runs that read as one of these statuses. The first column must be ``r.run_seq``.
 
     ``condition`` begins with ``and``. ``members`` is a condition on members' runs that are wanted too; without it none
-    are. ``order="asc"`` gives the oldest instead.
+    are. ``of``, as in `stored_as`, asks for the runs of one member alone. ``order="asc"`` gives the oldest instead.
     """
     wanted = set(statuses)
-    sources = [stored_as(status) for status in RunStatus if status in wanted - _LEASED]
+    sources = [stored_as(status, of) for status in RunStatus if status in wanted - _LEASED]
     if RunStatus.interrupted in wanted:
-        sources.append(stored_as(RunStatus.interrupted))
+        sources.append(stored_as(RunStatus.interrupted, of))
     if wanted & _LEASED:
         # Asked like this, and not as a bare condition, for Postgres makes a join of that, and joins lose the order.
         held = "" if wanted >= _LEASED else f"and ({ALIVE}) is {'' if RunStatus.running in wanted else 'not '}true"
-        sources.append(stored_as(RunStatus.running) + held)
+        sources.append(stored_as(RunStatus.running, of) + held)
     if members is not None:
         reads_as = ", ".join(f"'{status}'" for status in sorted(wanted)) or "''"
         sources.append(f"{_OF_MEMBERS} and {members} and {STATUS} in ({reads_as})")

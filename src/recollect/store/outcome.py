@@ -52,6 +52,8 @@ async def find_begun(
     run_id: str,
     token: int,
     parent_run_id: str | None = None,
+    agent_id: str | None = None,
+    team_id: str | None = None,
     history: HistoryLimits | None = None,
     with_state: bool = False,
     with_summary: bool = False,
@@ -71,6 +73,8 @@ async def find_begun(
         epoch=epoch,
         created_at=from_micros(created),
         parent_run_id=parent_run_id,
+        agent_id=agent_id,
+        team_id=team_id,
         attempt=attempt,
     )
     return await refresh_run(tx, run, history=history, with_state=with_state, with_summary=with_summary)

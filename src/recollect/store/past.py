@@ -1,4 +1,7 @@
-"""The window on the past: the newest whole runs that fit, read along the indexes of their kind."""
+"""The window on the past: the newest whole runs that fit, read along the indexes of their kind.
+
+A run on the top level is shown those on the top level before it; the run of a team's member, that member's own.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import msgspec
 from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
 from recollect.message import MAY_CALL, Message
 from recollect.port import Params, Row, Statement, Tx
-from recollect.store.newest import among, newest
+from recollect.store.newest import among, member, newest
 
 _PLACE = itemgetter(0, 1)
 
@@ -46,10 +49,10 @@ def has_tools(roles: Sequence[str], bodies: Sequence[str]) -> bool:
 
 
 @cache
-def _past(earlier: str, most: str) -> str:
+def _past(earlier: str, of: str | None, most: str) -> str:
     # One run more than may be shown is read: so that it is known whether any were left out.
     # Where all of them fit, which is the rule, nothing is summed up run by run.
-    runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, most, condition=earlier)
+    runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, most, condition=earlier, of=of)
     return f"""
     with runs as materialized ({runs})
     select m.run_seq, m.idx, m.role, m.body{{many}}, (select count(*) from runs){{/many}} from recollect_messages m
@@ -70,8 +73,8 @@ end
 
 
 @cache
-def _newest_candidates(earlier: str) -> str:
-    return newest("r.run_seq", HISTORY_STATUSES, ":most", condition=earlier)
+def _newest_candidates(earlier: str, of: str | None) -> str:
+    return newest("r.run_seq", HISTORY_STATUSES, ":most", condition=earlier, of=of)
 
 
 _MOST: Final = ":history_runs + 1"
@@ -85,16 +88,24 @@ case when exists (
 
 
 def past(p: Params, limits: HistoryLimits, known: tuple[int, int] | None = None) -> Statement:
-    """The statement that reads the window; with ``before`` among the parameters, on the runs before that place.
+    """The statement that reads the window of a run, by its ``top``, ``agent_id`` and ``team_id`` among the parameters.
 
-    ``known`` is the epoch and version of a window that the caller has: it finds nothing while that is the newest.
+    With ``before`` among them it is that on the runs before that place. ``known`` is the epoch and version of a window
+    that the caller has: it finds nothing while that is the newest.
     """
-    asked: Params = {"session_id": p["session_id"], "history_runs": limits.runs, "history_chars": limits.chars}
-    if "before" in p:
-        asked["before"] = p["before"]
+    asked: Params = {
+        "session_id": p["session_id"],
+        "history_runs": limits.runs,
+        "history_chars": limits.chars,
+        **{name: p[name] for name in ("before", "agent_id", "team_id") if name in p},
+    }
     if known is None:
-        return _past(_earlier(p), _MOST), asked
-    return _past(_earlier(p), _MOST_UNLESS_KNOWN), asked | {"known_epoch": known[0], "known_version": known[1]}
+        return _past(_earlier(p), _of(p), _MOST), asked
+    return _past(_earlier(p), _of(p), _MOST_UNLESS_KNOWN), asked | {"known_epoch": known[0], "known_version": known[1]}
+
+
+def _of(p: Params) -> str | None:
+    return None if p["top"] else member(p["agent_id"])
 
 
 def _earlier(p: Params) -> str:
@@ -102,10 +113,13 @@ def _earlier(p: Params) -> str:
 
 
 async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> Past:
-    """The past of a session that had ``completed`` runs completed and ``begun`` begun, this one included."""
+    """The past of a run, where ``completed`` runs on the top level were completed.
+
+    ``begun`` is how many runs there may be to choose from, at most, with the run itself where it is on the top level.
+    """
     found.sort(key=_PLACE)
     runs = {row[0] for row in found}
-    older = completed > len(runs)
+    older = bool(p["top"]) and completed > len(runs)
     if len(runs) > limits.runs:
         runs.discard(oldest := found[0][0])
         found = [row for row in found if row[0] != oldest]
@@ -120,5 +134,5 @@ async def _candidates(tx: Tx, p: Params, found: Sequence[Row], most: int) -> int
     if found and len(found[0]) > _WITHOUT_COUNT:
         count: int = found[0][-1]
         return count
-    [runs] = await tx.execute((_newest_candidates(_earlier(p)), p | {"most": most}))
+    [runs] = await tx.execute((_newest_candidates(_earlier(p), _of(p)), p | {"most": most}))
     return len(runs)

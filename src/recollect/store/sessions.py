@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import cache
 from typing import Any, Final
 
@@ -78,7 +79,7 @@ async def get_messages(
 
 async def _of_last(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
     """The messages of the last runs."""
-    chosen = _chosen(_statuses(wanted), p["members"] > 0)
+    chosen = _chosen(_statuses(wanted), _which(wanted))
     [found] = await tx.execute((chosen, p | {"runs": wanted.last_n_runs}))
     if not found:
         [there] = await tx.execute((_THERE, p))
@@ -90,8 +91,8 @@ async def _of_limit(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
     """The messages of so many runs that the limit is reached. Most runs hold two messages or more."""
     limit = wanted.limit or 0
     runs = limit // 2 + 1
-    statuses, members = _statuses(wanted), p["members"] > 0
-    chosen, first_prompt = _chosen(statuses, members), _first_prompt(statuses, members)
+    statuses, which = _statuses(wanted), _which(wanted)
+    chosen, first_prompt = _chosen(statuses, which), _first_prompt(statuses, which)
     while True:
         there, found, prompt = await tx.execute((_THERE, p), (chosen, p | {"runs": runs}), (first_prompt, p))
         rows.visible(there, p["session_id"])
@@ -100,6 +101,20 @@ async def _of_limit(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
         if len(spoken) >= limit or len({row[0] for row in found}) < runs:
             return rows.messages(prompt) + said
         runs *= 4
+
+
+class _Which(Enum):
+    """Whose runs are wanted."""
+
+    top = "the session's own"
+    all = "members', too"
+    named = "of some agents and teams, whether the session's own or members'"
+
+
+def _which(wanted: Filter) -> _Which:
+    if wanted.member_ids:
+        return _Which.named
+    return _Which.all if wanted.with_members else _Which.top
 
 
 def _statuses(wanted: Filter) -> frozenset[str]:
@@ -227,19 +242,20 @@ case when exists (select 1 from recollect_prompts p where p.session_id = :sessio
 
 
 def _wanted(
-    statuses: frozenset[str], *, members: bool, condition: str = "", limit: str = ":runs", order: str = "desc"
+    statuses: frozenset[str], which: _Which, *, condition: str = "", limit: str = ":runs", order: str = "desc"
 ) -> str:
     """The newest (or oldest) runs that are wanted, as a table ``wanted`` of their places."""
-    named = f"(:members = 1 or {is_set('member_ids', 'r.agent_id')})" if members else None
-    runs = newest("r.run_seq", statuses, limit, condition=_TAKEN + condition, members=named, order=order)
-    return f"wanted as ({runs})"
+    members = None if which is _Which.top else "1 = 1"
+    named = f"and {is_set('member_ids', 'coalesce(r.agent_id, r.team_id)')}" if which is _Which.named else ""
+    taken = f"{_TAKEN} {named} {condition}"
+    return f"wanted as ({newest('r.run_seq', statuses, limit, condition=taken, members=members, order=order)})"
 
 
 @cache
-def _chosen(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
+def _chosen(statuses: frozenset[str], which: _Which) -> str:
     """The messages of the newest runs that are wanted; a run without messages has one row."""
     return f"""
-    with {_wanted(statuses, members=members)}
+    with {_wanted(statuses, which)}
     select
         r.run_id, p.role, case when coalesce(m.idx, 0) = 0 then p.body end, m.idx, m.message_id, m.role, m.body
     from wanted
@@ -251,10 +267,10 @@ def _chosen(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
 
 
 @cache
-def _first_prompt(statuses: frozenset[str], members: bool) -> str:  # noqa: FBT001
+def _first_prompt(statuses: frozenset[str], which: _Which) -> str:
     """The system message of the first run that has one."""
     return f"""
-    with {_wanted(statuses, members=members, condition="and r.prompt is not null", limit=_ONE_IF_ANY, order="asc")}
+    with {_wanted(statuses, which, condition="and r.prompt is not null", limit=_ONE_IF_ANY, order="asc")}
     select r.run_id, p.role, p.body, null, null, null, null from wanted
     join recollect_runs r on r.session_id = :session_id and r.run_seq = wanted.run_seq
     join recollect_prompts p on p.session_id = r.session_id and p.digest = r.prompt
@@ -278,6 +294,5 @@ def _filter(wanted: Filter) -> Params:
     return {
         "agent_id": wanted.agent_id,
         "team_id": wanted.team_id,
-        "members": 1 if not wanted.skip_member_messages else 2 if wanted.member_ids else 0,
         "member_ids": text_set(wanted.member_ids),
     }

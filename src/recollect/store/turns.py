@@ -42,6 +42,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     epoch: int
     created_at: datetime
     parent_run_id: str | None = None
+    agent_id: str | None = None
+    team_id: str | None = None
     attempt: int = 1
     """How often this run was begun, this time included."""
     history: History = History()
