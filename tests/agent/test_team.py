@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -288,6 +290,42 @@ async def test_events_say_whose_they_are(bound: Bound) -> None:
     ]
     assert events[-1].run is not None
     assert events[-1].run.content == "done"
+
+
+async def test_a_response_is_printed_with_what_members_did(bound: Bound) -> None:
+    def look(at: int) -> str:
+        """Look."""
+        return f"saw {at}"
+
+    scout = Agent(ScriptedModel(calls(("look", '{"at": 1}')), "found"), id="scout", tools=[look])
+    team = bound.team([scout], ScriptedModel(calls(to("scout")), "done"))
+    out = io.StringIO()
+    await team.print_response("Go", session_id="s", file=out)
+    assert out.getvalue() == (
+        '> Go\n[scout: look({"at": 1}) -> saw 1]\n'
+        '[delegate_task_to_member({"member_id": "scout", "task": "Look"}) -> found]\ndone\n'
+    )
+
+
+async def test_ctrl_c_ends_the_members_runs_too() -> None:
+    """In the face of threads it comes in the main one, while the members' threads wait for their models."""
+    slow = [Slow(), Slow()]
+    members = [Agent(model, id=own) for own, model in zip("ab", slow, strict=True)]
+    team = Team(members, model=ScriptedModel(calls(to("a"), to("b")), "done"))
+
+    def interrupt() -> None:
+        for model in slow:
+            assert model.asked.wait(10)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        team.run("Go", session_id="s", stream=False)
+    session = team.get_session("s")
+    assert session is not None
+    assert [run.status for run in session.runs] == [RunStatus.cancelled] * 3
+    for model in slow:
+        model.may.set()
 
 
 async def test_a_stream_of_the_answer_is_the_teams_own(bound: Bound) -> None:
