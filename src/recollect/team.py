@@ -14,11 +14,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, Unpack
 
+import msgspec
+
 from recollect import calls, checks
-from recollect.errors import InvalidArgument, RunFailed, RunNotFound, SessionBusy
+from recollect.errors import InvalidArgument, RecollectError, RunFailed, RunNotFound, SessionBusy
 from recollect.faces import blocking, waiting
 from recollect.loop import run_events
 from recollect.message import Message, ToolCall
+from recollect.plan import Plan
 from recollect.port import Model
 from recollect.run import RunOutput, RunOutputEvent, RunStatus
 from recollect.runner import Runner, RunnerOptions, Who
@@ -197,10 +200,10 @@ class Delegation(Tool):
 
     async def _events(self, member: Runner, task: str, run_id: str, work: Work) -> AsyncGenerator[RunOutputEvent, None]:
         """The member's run; where the team's run was broken off after it had begun, it is taken up again."""
-        plan = partial(member._part, work, run_id, self._input(task, work), self._context(work))  # noqa: SLF001 - as above
+        planned = partial(_planned, member, work, run_id, self._input(task, work), self._context(work))
         for continues in (True, False) if work.again else (False,):
             try:
-                async with aclosing(run_events(partial(plan, continues=continues), work.access)) as events:
+                async with aclosing(run_events(partial(planned, continues=continues), work.access)) as events:
                     async for event in events:
                         yield event
             except RunNotFound:
@@ -227,6 +230,20 @@ class Delegation(Tool):
             *(_told("member_interactions", _interactions(work.said)) if team.share_member_interactions else ()),
         ]
         return "\n\n".join(told)
+
+
+async def _planned(member: Runner, work: Work, *args: Any, continues: bool) -> Plan:
+    """What a member's run is to be.
+
+    Raises:
+        InvalidArgument: the function that gives its instructions failed.
+    """
+    try:
+        return await member._part(work, *args, continues=continues)  # noqa: SLF001 - as above
+    except RecollectError:
+        raise
+    except Exception as error:
+        raise InvalidArgument("instructions", f"raised {type(error).__name__}: {error}") from error
 
 
 def part_id(run_id: str, place: int, member_id: str) -> str:
@@ -289,7 +306,7 @@ _to_all.__name__ = "delegate_task_to_members"
 def _said(member: Runner, run: RunOutput | None) -> ToolResult:
     """What came of a member's run."""
     if run is not None and run.status is RunStatus.completed:
-        return result_of("" if run.content is None else run.content)
+        return result_of(msgspec.structs.replace(run, parsed=None).content or "")
     return result_of(f"{member.id} did not answer: its run was {'lost' if run is None else run.status}", error=True)
 
 

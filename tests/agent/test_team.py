@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from agent_kit import Bound, ScriptedModel, calls
 
@@ -22,16 +23,20 @@ from recollect import (
     InvalidArgument,
     ModelError,
     RunEvent,
+    RunLost,
     RunStatus,
     SessionNotFound,
+    SqliteDb,
     Team,
     TeamRunOutput,
     TeamSession,
     open_db,
 )
 from recollect.doctor import database
-from recollect.port import Delta
+from recollect.models.openai import OpenAIResponses
+from recollect.port import Delta, Tx, writes
 from recollect.runner import Runner, RunnerOptions
+from recollect.testing import Answer, ResponsesServer
 
 pytestmark = pytest.mark.anyio
 
@@ -152,6 +157,27 @@ async def test_a_member_that_fails_is_told_to_the_leader_and_the_run_goes_on(bou
     assert results[2][0]
     assert "invalid arguments" in results[2][1]
     assert sorted(one[2] for one in await everything(team)) == ["completed", "completed", "error"]
+
+
+class Trip(msgspec.Struct):
+    city: str
+
+
+async def test_what_a_member_answers_in_a_form_of_its_own_is_told_as_it_was_said(bound: Bound) -> None:
+    team = bound.team([member("a", '{"city": "Rome"}', output_schema=Trip)], ScriptedModel(calls(to("a")), "done"))
+    run = await team.run("Where to?", session_id="s")
+    assert run.tools[0].result == '{"city": "Rome"}'
+
+
+async def test_a_member_whose_instructions_cannot_be_made_has_failed(bound: Bound) -> None:
+    def instructions() -> str:
+        msg = "no file"
+        raise OSError(msg)
+
+    team = bound.team([member("a", instructions=instructions)], ScriptedModel(calls(to("a")), "done"))
+    run = await team.run("Go", session_id="s")
+    assert (run.content, run.tools[0].tool_call_error) == ("done", True)
+    assert "OSError: no file" in run.tools[0].result
 
 
 async def test_a_broadcast_that_some_did_not_answer_says_who(bound: Bound) -> None:
@@ -316,7 +342,7 @@ async def test_ctrl_c_ends_the_members_runs_too() -> None:
     def interrupt() -> None:
         for model in slow:
             assert model.asked.wait(10)
-        signal.raise_signal(signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
@@ -504,6 +530,61 @@ async def test_continuing_a_run_asks_no_member_twice_that_has_answered(bound: Bo
     run = await team.continue_run("r", session_id="s")
     assert (run.content, len(a.requests), len(b.requests)) == ("done", 1, 1)
     assert len(await everything(team)) == 3
+
+
+async def test_whoever_continues_the_teams_run_takes_the_members_runs_with_it(bound: Bound) -> None:
+    """Their leases may be younger than that of the run they are part of."""
+    slow = Slow()
+    team = bound.team([Agent(slow, id="a")], ScriptedModel(calls(to("a")), "never"))
+    thread = threading.Thread(target=lambda: run_and_lose(team))
+    thread.start()
+    assert slow.asked.wait(10)
+    with open_db(bound.place) as db:
+        db.transact(expire, "r")
+        other = Team([member("a", "taken over")], model=ScriptedModel("done"), db=db)
+        run = other.continue_run("r", session_id="s")
+        assert (run.content, run.tools[0].result) == ("done", "taken over")
+        slow.may.set()
+        thread.join(10)
+        assert [one.status for one in db.get_session("s").runs] == [RunStatus.completed] * 2  # type: ignore[union-attr]
+
+
+def run_and_lose(team: Any) -> None:
+    """A team's run that somebody else takes over meanwhile."""
+    with pytest.raises(RunLost):
+        team.agent.run("Go", session_id="s", run_id="r", stream=False)
+
+
+@writes
+async def expire(tx: Tx, run_id: str) -> None:
+    """Have the lease of a run run out, as if its process had not been heard of."""
+    sql = """
+    update recollect_leases set until = 0, owner = 'gone'
+    where run_seq in (select r.run_seq from recollect_runs r where r.run_id = :run_id)
+    """
+    await tx.execute((sql, {"run_id": run_id}))
+
+
+def test_a_team_speaks_the_real_api(tmp_path: Any) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        results = [item["output"] for item in body["input"] if item.get("type") == "function_call_output"]
+        if results:
+            return "; ".join(results)
+        tools = {tool["name"]: tool for tool in body.get("tools", ())}
+        if "delegate_task_to_member" not in tools:
+            return f"done: {body['input'][-1]['content']}"
+        ids = tools["delegate_task_to_member"]["parameters"]["properties"]["member_id"]["enum"]
+        return Answer(
+            tool_calls=[("delegate_task_to_member", {"member_id": own, "task": f"part {own}"}) for own in ids]
+        )
+
+    with ResponsesServer() as server, SqliteDb(tmp_path / "s.db") as db:
+        server.script(answer)
+        model = OpenAIResponses(id="gpt-5.2", base_url=server.base_url, api_key=server.api_key)
+        team = Team([Agent(model, id=own) for own in "ab"], model=model, db=db)
+        for question in ("Go", "Again"):
+            assert team.run(question, session_id="s").content == "done: part a; done: part b"
+        model.close()
 
 
 @pytest.mark.parametrize(
