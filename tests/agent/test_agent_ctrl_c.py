@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -17,7 +18,7 @@ from agent_kit import ScriptedModel, calls
 from postgres_kit import postgres_db
 
 import recollect
-from recollect import Agent, EchoModel, Message, RunStatus, SqliteDb, Store
+from recollect import Agent, EchoModel, Message, RunStatus, SqliteDb, Store, Team
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Delta
 
@@ -68,15 +69,30 @@ def look() -> str:
     return "seen"
 
 
-def run(db: Store, session_id: str, trace: Trace) -> BaseException | None:
-    """A run with tools, beside another one that is under way, with Ctrl-C at one moment."""
+def alone(db: Store) -> Agent:
+    """An agent that calls a tool, and then two at once."""
     model = ScriptedModel(calls(("look", "{}")), calls(("look", "{}"), ("look", "{}")), [Delta("D"), "Done."])
-    agent = Agent(model, db=db, tools=[look], session_state={"n": 1})
+    return Agent(model, db=db, tools=[look], session_state={"n": 1})
+
+
+def together(db: Store) -> Team:
+    """A team that has one member answer, in this thread, and then both at once, in others."""
+    asked = [("delegate_task_to_member", f'{{"member_id": "{own}", "task": "Look"}}') for own in "ab"]
+    members = [Agent(EchoModel(), id=own, tools=[look]) for own in "ab"]
+    return Team(members, model=ScriptedModel(calls(asked[0]), calls(*asked), [Delta("D"), "Done."]), db=db)
+
+
+WHO: dict[str, Callable[[Store], Agent | Team]] = {"agent": alone, "team": together}
+
+
+def run(db: Store, who: str, session_id: str, trace: Trace) -> BaseException | None:
+    """A run with tools, beside another one that is under way, with Ctrl-C at one moment."""
+    runner = WHO[who](db)
     db.finish_run(db.begin_run(session_id, [Message("user", "Before")]), [Message("assistant", "Yes")])
     other = db.begin_run(session_id, [Message("user", "Beside")])
     try:
         with traced(trace):
-            agent.run("Look", session_id=session_id, run_id="r")
+            runner.run("Look", session_id=session_id, run_id="r")
     except BaseException as error:  # noqa: BLE001 - whatever came out is what is looked at
         return error
     finally:
@@ -91,14 +107,17 @@ OPENED: dict[str, Callable[[Path], AbstractContextManager[Store]]] = {
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine .* never awaited")
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("kind", OPENED)
-def test_ctrl_c_at_any_moment_leaves_the_run_settled_and_the_database_of_use(kind: str, tmp_path: Path) -> None:
+def test_ctrl_c_at_any_moment_leaves_the_run_settled_and_the_database_of_use(
+    kind: str, who: str, tmp_path: Path
+) -> None:
     with OPENED[kind](tmp_path) as db:
-        assert run(db, "first", Trace()) is None
+        assert run(db, who, "first", Trace()) is None
         whole = Trace()
-        assert run(db, "whole", whole) is None
+        assert run(db, who, "whole", whole) is None
         assert len(whole.points) > 400
-        wrong = [(point, found) for point in whole.points if (found := what_is_left(db, point)) is not None]
+        wrong = [(point, found) for point in whole.points if (found := what_is_left(db, who, point)) is not None]
         assert wrong == []
         signs = threading.Thread(target=HEARTBEAT._sign_all, daemon=True)
         signs.start()
@@ -106,19 +125,32 @@ def test_ctrl_c_at_any_moment_leaves_the_run_settled_and_the_database_of_use(kin
         assert not signs.is_alive(), "signs of life are still given"
 
 
-def what_is_left(db: Store, point: Point) -> str | None:
+def what_is_left(db: Store, who: str, point: Point) -> str | None:
     """What Ctrl-C at this moment did wrong."""
     session_id = str(hash(point))
-    raised = run(db, session_id, Trace(point))
+    raised = run(db, who, session_id, Trace(point))
     if raised is not None and not isinstance(raised, KeyboardInterrupt):
         return repr(raised)
     del raised  # what it holds is let go of when it was dealt with
     left = db.get_run("r", session_id)
     if left is not None and left.status not in (RunStatus.cancelled, RunStatus.completed):
         return f"left {left.status}"
+    if not members_ended(db, session_id):
+        return "left a member running"
     if Agent(EchoModel(), db=db).run("Next", session_id=session_id).status is not RunStatus.completed:
         return "the next run fails"
     return None
+
+
+def members_ended(db: Store, session_id: str) -> bool:
+    """Whether the runs of members end, which other threads are at work on."""
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        session = db.get_session(session_id)
+        if session is None or all(run.status is not RunStatus.running for run in session.runs):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("event", ["call", "line"])

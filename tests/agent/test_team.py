@@ -342,6 +342,7 @@ async def test_ctrl_c_ends_the_members_runs_too() -> None:
     def interrupt() -> None:
         for model in slow:
             assert model.asked.wait(10)
+        time.sleep(0.3)  # the main thread has nothing left to do then, and is waked by the signal
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
