@@ -320,3 +320,30 @@ async def test_a_step_that_cannot_begin_ends_the_run_and_a_next_attempt_answers(
     run = await talking(bound, model, store).run("Look", session_id="s", run_id="r")
     assert (run.status, said(run), run.attempt) == (RunStatus.completed, WHOLE, 1 + (step > 1))
     assert [said(each) for each in store.get_session("s").runs][1:] == [WHOLE]  # type: ignore[union-attr]
+
+
+MEMBER_BEGINS, TEAM_STEPS = 3, 6
+"""Commits of a team's run with one member: begin, a wish, the member's begin and end, its answer, the end."""
+
+
+@pytest.mark.parametrize("step", range(2, TEAM_STEPS + 1))
+@OUTCOMES
+async def test_a_team_goes_on_where_a_commit_is_in_doubt(bound: Bound, store: Faulty, step: int, outcome: str) -> None:
+    asked = ("delegate_task_to_member", '{"member_id": "a", "task": "Look"}')
+    member, leader = ScriptedModel("I looked."), ScriptedModel(calls(asked), "Nothing.")
+    team = bound.team([Agent(member, id="a")], leader, db=store)
+    store.faults.arm(doubt(store, step, outcome))
+    if step == MEMBER_BEGINS and outcome == "not stored":
+        with pytest.raises(DatabaseError, match="was not begun"):
+            await team.run("Look", session_id="s", run_id="r")
+        run = await team.continue_run("r", session_id="s")
+    else:
+        run = await team.run("Look", session_id="s", run_id="r")
+    assert (run.status, run.content, len(member.requests), len(leader.requests)) == ("completed", "Nothing.", 1, 2)
+    session = store.get_session("s")
+    assert session is not None
+    assert store.faults.fired
+    assert [[(message.role, message.text) for message in one.said] for one in session.runs][1:] == [
+        [("user", "Look"), ("assistant", ""), ("tool", "I looked."), ("assistant", "Nothing.")],
+        [("user", "Look"), ("assistant", "I looked.")],
+    ]
