@@ -14,6 +14,7 @@ SAYS = {
     "another_framework": "I know 3 messages.",
     "demo": "Weekend in Lisbon              ada   3 runs, 8 messages",
     "many_users": "there is no session",
+    "team": "['a weekend in Lisbon', 'A train leaves at nine.']",
 }
 
 
