@@ -129,6 +129,8 @@ NOT_MENDED: dict[str, tuple[str, str]] = {
     "an unknown kind": ("update recollect_sessions set kind = 'other'", "headers"),
     "an unknown source of the name": ("update recollect_sessions set name_source = 'other'", "headers"),
     "its own parent": ("update recollect_runs set parent_run_id = run_id where run_id = 'r2'", "members"),
+    "a run to replace itself": ("update recollect_runs set replaces = run_id where run_id = 'r2'", "replacements"),
+    "expired before it was used": ("update recollect_sessions set expire_after = 0", "headers"),
     "no parent": ("update recollect_runs set parent_run_id = 'nobody' where run_id = 'r2'", "members"),
 }
 

@@ -264,9 +264,12 @@ class Copies:
         parent_run_id: str | None = None,
         **rest: Any,
     ) -> OpenRun:
-        """Begin a run; the past is not read where it is known. A member of a team has a past of its own, not kept."""
+        """Begin a run; the past is not read where it is known.
+
+        A member of a team, and a run that replaces another, have a past of their own, which is not kept.
+        """
         rest["parent_run_id"] = parent_run_id
-        if parent_run_id is not None:
+        if parent_run_id is not None or rest.get("replaces") is not None:
             return await access.do(begin.begin_run, session_id, input, history=history, **rest)
         window = None if history is None else self._cache.find_window(self._key(session_id), history)
         known = None if window is None else window.at

@@ -28,7 +28,7 @@ from recollect.session import (
     SessionSummary,
     TeamSession,
 )
-from recollect.store import changes, continued, lists, sessions, summaries
+from recollect.store import changes, continued, lists, removed, sessions, summaries
 from recollect.store.lists import SessionFilters
 
 
@@ -422,6 +422,19 @@ async def delete_session(at: Call, session_id: str, user_id: str | None = None) 
         SessionNotFound: there is no such session for this caller.
     """
     await at.do(changes.delete_session, session_id, at.user_id(user_id))
+
+
+async def delete_run(at: Call, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> None:
+    """Delete a run with all that was said in it and in the runs of its members.
+
+    A summary that tells of it goes too. What it took stays counted.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+        RunNotFound: it has no such run.
+        RunInProgress: it is under way, or a run of its members is.
+    """
+    await at.do(removed.delete_run, run_id, at.session_id(session_id, "delete_run"), at.user_id(user_id))
 
 
 async def _approved(at: Call, session_id: str, name: str, user_id: str | None) -> str:

@@ -66,7 +66,11 @@ CHECKS: Final = (
     Check("duplicates", "rows are there twice; which of them is right, nobody can tell but you"),
     Check("columns", "rows hold something of another type than the column is for"),
     Check("times", "times are none that a calendar has"),
-    Check("headers", "sessions have an unknown kind, source of their name or flag, or are found by another name"),
+    Check(
+        "headers",
+        "sessions have an unknown kind, source of their name or flag, expire before they are used, or are found by "
+        "another name",
+    ),
     Check("claims", "sessions are held for longer than anybody may hold them"),
     Check("tool calls", "calls in completed runs have no result"),
     Check("tool results", "results have no call"),
@@ -80,6 +84,7 @@ CHECKS: Final = (
     Check("leases", "leases are held for runs that are not under way, or for longer than anybody may hold them"),
     Check("runs without lease", "runs are under way and held by nobody"),
     Check("members", "runs name a parent that is not there, or themselves"),
+    Check("replacements", "runs are to replace themselves, or are part of another and to replace one"),
     Check("messages", "messages are no JSON, no messages, or of another role"),
     Check("values", "values are no JSON, or of an unknown kind"),
     Check("system messages", "runs name one that is not there, or it is none"),
@@ -147,7 +152,8 @@ def of_header(header: Fields, counted: Counted, now: int) -> Iterator[Fault]:
         if any(was[column] != should[column] for column in columns):
             yield Fault(check, session_id, was=was, should=should)
     flags = (header["archived"], header["pinned"])
-    if header["kind"] not in _KINDS or header["name_source"] not in _SOURCES or not {*flags} <= {0, 1}:
+    is_known = header["kind"] in _KINDS and header["name_source"] in _SOURCES and {*flags} <= {0, 1}
+    if not is_known or (header["expire_after"] is not None and header["expire_after"] < 1):
         yield Fault("headers", session_id)
     if header["name_key"] != (key := name_key(header["name"])):
         yield Fault("headers", session_id, was=header["name_key"], should=key)
@@ -166,6 +172,8 @@ def of_run(run: Fields, said: Said, prompts: frozenset[str] | set[str]) -> Itera
         yield Fault("statuses", session_id, place)
     if not _is_readable(run, said):
         yield Fault("runs", session_id, place)
+    if run["replaces"] is not None and (run["replaces"] == run["run_id"] or run["parent_run_id"] is not None):
+        yield Fault("replacements", session_id, place)
     if run["prompt"] is not None and run["prompt"] not in prompts:
         yield Fault("system messages", session_id, place)
     if said.is_whole and run["chars"] != said.chars:

@@ -94,6 +94,8 @@ class RunOutput(msgspec.Struct, frozen=True, kw_only=True):
     agent_name: str | None = None
     team_id: str | None = None
     parent_run_id: str | None = None
+    replaces: str | None = None
+    """The run that stood first in the place that this one has, or was to have when it is completed."""
     model: str | None = None
     messages: tuple[Message, ...] = ()
     metrics: RunMetrics = RunMetrics()
@@ -224,6 +226,7 @@ _PLAIN = (
     "agent_name",
     "team_id",
     "parent_run_id",
+    "replaces",
     "model",
     "error",
     "attempt",

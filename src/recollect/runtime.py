@@ -84,6 +84,8 @@ class Runtime(Closing):
     aclaim_session = waiting(calls.claim_session)
     delete_session = blocking(calls.delete_session)
     adelete_session = waiting(calls.delete_session)
+    delete_run = blocking(calls.delete_run)
+    adelete_run = waiting(calls.delete_run)
 
     def iter_sessions(self, **filters: Unpack[SessionFilters]) -> Iterator[SessionHeader]:
         """Every session that `get_sessions` would find, page after page."""

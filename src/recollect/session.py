@@ -572,13 +572,18 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     def takes(self, run: RunOutput) -> bool:
         """Whether the messages of this run are wanted."""
-        if run.status in self.skip_statuses:
+        if run.status in self.skip_statuses or is_candidate(run.replaces, run.status):
             return False
         if run.parent_run_id is not None and not self.with_members:
             return False
         if self.member_ids and (run.agent_id or run.team_id) not in self.member_ids:
             return False
         return self.agent_id in (None, run.agent_id) and self.team_id in (None, run.team_id)
+
+
+def is_candidate(replaces: str | None, status: str) -> bool:
+    """Whether a run was to replace another and did not, or not yet: then it is no part of the conversation."""
+    return replaces is not None and status not in (RunStatus.completed, RunStatus.regenerated)
 
 
 def select_messages(runs: Sequence[RunOutput], wanted: Filter) -> list[Message]:

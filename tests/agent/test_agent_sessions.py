@@ -186,6 +186,7 @@ ISOLATED: dict[str, Any] = {
     "continue_run": lambda agent, s, user: agent.continue_run("r", session_id=s, user_id=user),
     "create_session_summaries": lambda agent, _, user: _sessions(agent.create_session_summaries(user_id=user)),
     "create_session_summary": lambda agent, s, user: agent.create_session_summary(s, user_id=user),
+    "delete_run": lambda agent, s, user: agent.delete_run("r", s, user_id=user),
     "delete_session": lambda agent, s, user: agent.delete_session(s, user_id=user),
     "estimate_names": lambda agent, _, user: _sessions(agent.estimate_names(user_id=user)),
     "generate_session_name": lambda agent, s, user: agent.generate_session_name(s, user_id=user),

@@ -42,6 +42,7 @@ from recollect.store import (
     lists,
     names,
     outcome,
+    removed,
     sessions,
     summaries,
     turns,
@@ -63,6 +64,8 @@ class Held(NamedTuple):
     run: OpenRun
     session: AgentSession
     since: Unsummarised
+    candidate: OpenRun
+    """Begun in session ``p`` to replace its first run."""
 
 
 class World:
@@ -70,7 +73,7 @@ class World:
 
     def __init__(self, clock: MovingClock, held: Held) -> None:
         self.clock = clock
-        self.run, self.session, self.since = held
+        self.run, self.session, self.since, self.candidate = held
 
     @contextlib.contextmanager
     def copied(self, folder: Path) -> Iterator[FaultyDb | FaultyPostgresDb]:
@@ -125,12 +128,16 @@ def fill(store: Store) -> Held:
     run = store.transact(begin.begin_run, "s", [user()], run_id="open", token=1)
     store.begin_run("d", [user()], run_id="dead")
     store.transact(change_rows, "update recollect_leases set until = 0 where session_id = 'd'")
+    for run_id in ("p1", "p2"):
+        store.finish_run(store.begin_run("p", [user(run_id)], run_id=run_id, prompt=system()), [answer()])
+    store.finish_run(store.begin_run("p", [user()], run_id="m", parent_run_id="p1", agent_id="m"), [answer()])
+    candidate = store.transact(begin.begin_run, "p", [user("p3")], run_id="p3", replaces="p1", token=2)
     session = store.get_session("s")
     assert session is not None
     session.name = "Saved"
     session.session_state["saved"] = True
     session.upsert_run(said_elsewhere("added"))
-    return Held(run, session, store.transact(summaries.get_unsummarised, "s"))
+    return Held(run, session, store.transact(summaries.get_unsummarised, "s"), candidate)
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +224,9 @@ CASES = {
     "begin": Case(begin.begin_run, lambda _: given("s", [user(), user()], run_id="r", state={"k": 3}, **ALL)),
     "begin in a new session": Case(begin.begin_run, lambda _: given("new", [user()], run_id="r", prompt=system())),
     "begin again": Case(begin.begin_run, lambda _: given("s", [user()], run_id="failed", again=True, **ALL)),
+    "begin in the place of another": Case(
+        begin.begin_run, lambda _: given("p", [user()], run_id="r", replaces="p2", **ALL)
+    ),
     "begin beside a dead one": Case(begin.begin_run, lambda _: given("d", [user()], run_id="r", **ALL)),
     "begin alone": Case(begin.begin_run, lambda _: given("u1", [user()], run_id="r", user_id="u", alone=True)),
     "count ahead": Case(begin.count_ahead, lambda world: given(world.run)),
@@ -227,6 +237,8 @@ CASES = {
     ),
     "append behind": Case(turns.append_messages, lambda world: given(world.run, [answer()])),
     "finish": Case(turns.finish_run, lambda world: given(world.run, [answer()], state={"k": "5"})),
+    "finish in the place of another": Case(turns.finish_run, lambda world: given(world.candidate, [answer()])),
+    "delete run": Case(removed.delete_run, lambda _: given("p1", "p")),
     "renew lease": Case(turns.renew_lease, lambda world: given(world.run)),
     "renew leases": Case(turns.renew_leases, lambda world: given([world.run.token])),
     "continue": Case(continued.continue_run, lambda _: given("failed", "s", token=3, **ALL)),

@@ -44,6 +44,11 @@ AS_ALICE: dict[str, tuple[Call, object]] = {
     "upsert_session": (lambda db, s: db.upsert_session(AgentSession(s, user_id="alice")), REFUSED),
     "save_session": (lambda db, s: db.save_session(AgentSession(s, user_id="alice")), REFUSED),
     "begin_run": (lambda db, s: db.begin_run(s, [user()], user_id="alice", state={"k": 2}), REFUSED),
+    "begin_run in the place of another": (
+        lambda db, s: db.begin_run(s, [user()], user_id="alice", run_id="n", replaces="r"),
+        REFUSED,
+    ),
+    "delete_run": (lambda db, s: db.delete_run("r", s, "alice"), REFUSED),
     "delete_session": (lambda db, s: db.delete_session(s, "alice"), REFUSED),
     "delete_sessions": (lambda db, s: db.delete_sessions([s], "alice"), EMPTY),
     "delete_user": (lambda db, s: db.delete_user("alice"), EMPTY),

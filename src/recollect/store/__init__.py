@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Concatenate
 from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Access, Database, Operation, P, T, drive
-from recollect.store import begin, changes, lists, sessions, turns
+from recollect.store import begin, changes, lists, removed, sessions, turns
 from recollect.store.turns import OpenRun
 
 __all__ = ["OpenRun", "Store", "keep_alive"]
@@ -122,5 +122,7 @@ class Store(Closing, ABC):
     abegin_run = waiting(begin.begin_run)
     append_messages = blocking(turns.append_messages)
     aappend_messages = waiting(turns.append_messages)
+    delete_run = blocking(removed.delete_run)
+    adelete_run = waiting(removed.delete_run)
     finish_run = blocking(turns.finish_run)
     afinish_run = waiting(turns.finish_run)

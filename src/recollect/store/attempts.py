@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from recollect.errors import RunConflict
 from recollect.port import Params, Tx
+from recollect.store.family import DELETE_FAMILY, THIS_RUN
 from recollect.store.newest import ALIVE
 from recollect.store.rows import LOCK, OPEN
 
 
 async def discard(tx: Tx, p: Params) -> int:
     """Make room for the next attempt of a run; give which one the last was, 0 when there was none.
+
+    The runs of its members go with it: those of the next attempt may have the same ids.
 
     Raises:
         RunConflict: it is under way, or completed.
@@ -18,11 +21,9 @@ async def discard(tx: Tx, p: Params) -> int:
     if not gate and known:
         raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
     if gate:
-        await tx.execute(*((sql, p) for sql in _DISCARD_ROWS), more=True)
+        await tx.execute(*((sql, p) for sql in DELETE_FAMILY), more=True)
     return known[0][0] if known else 0
 
-
-THIS_RUN = "r.session_id = :session_id and r.run_id = :run_id"
 
 # A run whose holder may still be at work is not taken away from it.
 ENDED_EARLY = f"(r.status in ('error', 'cancelled', 'interrupted') or r.status = 'running' and not {ALIVE})"
@@ -45,15 +46,3 @@ _KNOWN = f"""
 select r.attempt from recollect_runs r join recollect_sessions s on s.session_id = r.session_id
 where {THIS_RUN} and {OPEN}
 """
-
-_DISCARD_ROWS = (
-    *(
-        f"""
-        delete from recollect_{table} where session_id = :session_id and run_seq in (
-            select r.run_seq from recollect_runs r where {THIS_RUN}
-        )
-        """
-        for table in ("messages", "leases")
-    ),
-    "delete from recollect_runs where session_id = :session_id and run_id = :run_id",
-)

@@ -16,12 +16,12 @@ from recollect.errors import RunConflict, RunNotFound, SessionBusy, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message, messages_of
 from recollect.port import Duplicate, Params, Statement, Tx, at_once, looks, reads, writes
-from recollect.run import RunStatus
 from recollect.session import read_summary
 from recollect.store import turns
 from recollect.store.attempts import discard
-from recollect.store.newest import ALIVE, stored_as
+from recollect.store.newest import UNDER_WAY
 from recollect.store.past import past, read_past
+from recollect.store.replaced import find_place
 from recollect.store.rows import LOCK, OPEN, no_session
 from recollect.store.turns import OpenRun, chars, digest, input_count, new_id, new_token, placed, spoken
 
@@ -40,6 +40,7 @@ async def begin_run(
     agent_name: str | None = None,
     team_id: str | None = None,
     parent_run_id: str | None = None,
+    replaces: str | None = None,
     model: str | None = None,
     prompt: Message | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -58,14 +59,19 @@ async def begin_run(
     ``history`` asks for the past within limits, ``with_state`` for the session's state, ``with_summary`` for its
     summary; ``state`` sets keys of the state, ``state_defaults`` those that it does not have yet. ``again`` lets the
     run take the place of an attempt under the same ``run_id`` that failed, was cancelled or was interrupted: what that
-    had stored is gone. ``alone`` refuses a run beside one that is under way. ``known`` is the epoch and version of a
-    session whose past the caller has: while that is the newest, it is not read, and ``past`` is None.
+    had stored is gone. ``replaces`` names a run whose place this one is to have: its past is what came before that
+    place, and until it is completed the conversation is as it was. ``alone`` refuses a run beside one that is under
+    way. ``known`` is the epoch and version of a session whose past the caller has: while that is the newest, it is not
+    read, and ``past`` is None.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
         UserRequired: the session belongs to a user and none was named.
         SessionNotFound: the session is another user's, or nobody's while a user was named.
-        RunConflict: the session has a run with this id already; with ``again``, one that is under way or completed.
+        RunNotFound: there is no run to replace.
+        RunInProgress: the run to replace is under way.
+        RunConflict: the session has a run with this id already; with ``again``, one that is under way or completed; or
+            the run to replace was replaced already.
         SessionBusy: ``alone``, and it is not.
     """
     asked = messages_of("input", input)
@@ -77,6 +83,9 @@ async def begin_run(
         "lease": turns.LEASE,
     }
     p["attempt"] = 1 + await discard(tx, p) if again else 1
+    if replaces is not None:
+        p["replaces"], p["before"] = await find_place(tx, p, replaces)
+        known = None
     batch = _begin(p, asked, prompt)
     batch += _state(p, checks.json_object("session_state", state), _SET_VALUE_OF_MINE)
     batch += _state(p, checks.json_object("state_defaults", state_defaults), _SET_VALUE_IF_NONE)
@@ -100,7 +109,8 @@ async def begin_run(
     run_seq, version, epoch, now, completed, begun = gate[0]
     seen = None
     if history is not None and known != (epoch, version - 1):
-        seen = await read_past(tx, p, answers[0], history, completed, begun if p["top"] else run_seq)
+        begun = p["before"] - 1 + p["top"] if "before" in p else begun if p["top"] else run_seq
+        seen = await read_past(tx, p, answers[0], history, completed if replaces is None else 0, begun)
     return OpenRun(
         session_id=session_id,
         run_id=p["run_id"],
@@ -116,6 +126,8 @@ async def begin_run(
         history=History() if seen is None or history is None else seen.history(history),
         past=seen,
         is_apart=not others,
+        replaces=p["replaces"],
+        before=p.get("before"),
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
     )
@@ -155,7 +167,7 @@ async def refresh_run(
     """
     p: Params = {
         "session_id": run.session_id,
-        "before": run.run_seq,
+        "before": (before := run.before or run.run_seq),
         "top": int(run.parent_run_id is None),
         "agent_id": run.agent_id,
         "team_id": run.team_id,
@@ -166,7 +178,7 @@ async def refresh_run(
     seen = History()
     if history is not None:
         [found] = await tx.execute(past(p, history))
-        seen = (await read_past(tx, p, found, history, 0, run.run_seq - 1 + p["top"])).history(history)
+        seen = (await read_past(tx, p, found, history, 0, before - 1 + p["top"])).history(history)
     return msgspec.structs.replace(
         run,
         history=seen,
@@ -200,6 +212,7 @@ def _of_run(
         "agent_name": checks.optional_identifier("agent_name", agent_name),
         "parent_run_id": checks.optional_identifier("parent_run_id", parent_run_id),
         "model": checks.optional_identifier("model", model),
+        "replaces": None,
         "digest": None if prompt is None else digest(prompt),
         "metadata": attached or None,
     }
@@ -263,11 +276,11 @@ returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
 _BEGIN_RUN = f"""
 insert into recollect_runs (
     session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, attempt, prompt, model,
-    input, metadata, chars, version, created_at
+    input, metadata, chars, replaces, version, created_at
 )
 select
     s.session_id, s.next_seq - 1, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :user_id, 'running',
-    :attempt, :digest, :model, :input, :metadata, :chars, s.version, :now
+    :attempt, :digest, :model, :input, :metadata, :chars, :replaces, s.version, :now
 from recollect_sessions s where {OPEN}
 """
 
@@ -333,12 +346,10 @@ _OWNER = "select user_id from recollect_sessions where session_id = :session_id"
 
 _THERE = "select 1 from recollect_sessions where session_id = :session_id"
 
-_AHEAD = f"""
-select r.run_seq from {stored_as(RunStatus.running)} and r.run_seq < :run_seq and {ALIVE}
-"""
+_AHEAD = f"select r.run_seq from {UNDER_WAY} and r.run_seq < :run_seq"
 
 _OTHERS = f"""
-select r.run_seq from {stored_as(RunStatus.running)} and {ALIVE} and r.run_seq < (
+select r.run_seq from {UNDER_WAY} and r.run_seq < (
     select s.next_seq - 1 from recollect_sessions s where s.session_id = :session_id
 )
 """

@@ -308,10 +308,10 @@ select run_seq from recollect_runs where session_id = :session_id and run_id = :
 _NEW_RUN = """
 insert into recollect_runs (
     session_id, run_seq, run_id, parent_run_id, agent_id, agent_name, team_id, user_id, status, attempt, prompt,
-    model, input, metadata, metrics, error, chars, version, created_at, finished_at
+    model, input, metadata, metrics, error, chars, replaces, version, created_at, finished_at
 ) values (
     :session_id, :run_seq, :run_id, :parent_run_id, :agent_id, :agent_name, :team_id, :run_user, :status, :attempt,
-    :prompt, :model, :input, :metadata, :metrics, :error, :chars, :version,
+    :prompt, :model, :input, :metadata, :metrics, :error, :chars, :replaces, :version,
     coalesce(cast(:began as bigint), :now), coalesce(cast(:ended as bigint), cast(:began as bigint), :now)
 )
 """
@@ -419,6 +419,7 @@ def _new_run(p: Params, run: RunOutput) -> list[Statement]:
         "run_user": checks.optional_identifier("user_id", run.user_id),
         "status": str(run.status),
         "attempt": run.attempt,
+        "replaces": checks.optional_identifier("replaces", run.replaces),
         "prompt": None if prompt is None else digest(prompt),
         "model": checks.optional_identifier("model", run.model),
         "input": run.input_count,

@@ -8,17 +8,19 @@ from typing import Final
 import msgspec
 
 from recollect import checks
-from recollect.errors import RunConflict, RunNotFound, UserRequired
+from recollect.errors import RunConflict, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message
 from recollect.port import Params, Row, Tx, at_once, writes
-from recollect.run import UNFINISHED, RunOutput, RunStatus
+from recollect.run import UNFINISHED, RunOutput
 from recollect.session import read_summary
 from recollect.store import rows, turns
-from recollect.store.attempts import ENDED_EARLY, THIS_RUN
+from recollect.store.attempts import ENDED_EARLY
 from recollect.store.begin import STATE_OF, SUMMARY_OF, busy
-from recollect.store.newest import ALIVE, stored_as
+from recollect.store.family import THIS_RUN, no_run
+from recollect.store.newest import ALIVE, UNDER_WAY
 from recollect.store.past import past, read_past
+from recollect.store.replaced import find_standing
 from recollect.store.rows import LOCK, MINE, OPEN, RUN
 from recollect.store.sessions import IS_MINE, of_session
 from recollect.store.turns import OpenRun, new_token
@@ -77,7 +79,7 @@ async def continue_run(
         raise _refusal(known, p)
     if alone and others:
         raise busy(session_id)
-    p["before"] = row[0][0]
+    p["run_seq"] = row[0][0]
     if _is_unfinished(said):
         await _drop(tx, p, said[-1])
         said = said[:-1]
@@ -94,12 +96,14 @@ async def _open_run(
     """The right to write to a run that was taken up, with what the model is to be shown beside it."""
     assert run.run_seq is not None
     assert run.created_at is not None
-    p |= {"top": int(run.parent_run_id is None), "agent_id": run.agent_id, "team_id": run.team_id}
+    old = None if run.replaces is None else await find_standing(tx, run.session_id, run.replaces, run.run_id)
+    before = run.run_seq if old is None else old.place
+    p |= {"top": int(run.parent_run_id is None), "agent_id": run.agent_id, "team_id": run.team_id, "before": before}
     state, summary, at = await tx.execute((STATE_OF, p), (SUMMARY_OF, p), (_AT, p))
     seen = History()
     if history is not None:
         [found] = await tx.execute(past(p, history))
-        seen = (await read_past(tx, p, found, history, 0, run.run_seq - 1 + p["top"])).history(history)
+        seen = (await read_past(tx, p, found, history, 0, before - 1 + p["top"])).history(history)
     return OpenRun(
         session_id=run.session_id,
         run_id=run.run_id,
@@ -116,6 +120,8 @@ async def _open_run(
         state=dict(state) if with_state else {},
         summary=read_summary(dict(summary)) if with_summary else None,
         took=run.metrics,
+        replaces=run.replaces,
+        before=None if old is None else before,
     )
 
 
@@ -136,11 +142,6 @@ def _refusal(known: Sequence[Row], p: Params) -> Exception:
     if status is None:
         return no_run(p)
     return RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
-
-
-def no_run(p: Params) -> RunNotFound:
-    """The error for a run that is not in its session."""
-    return RunNotFound(f"there is no run {p['run_id']!r} in session {p['session_id']!r}")
 
 
 def _is_unfinished(said: Sequence[Row]) -> bool:
@@ -183,7 +184,7 @@ left join recollect_runs r on {THIS_RUN} where s.session_id = :session_id
 """
 
 _OTHERS: Final = f"""
-select 1 from {stored_as(RunStatus.running)} and {ALIVE} and r.run_id <> :run_id limit 1
+select 1 from {UNDER_WAY} and r.run_id <> :run_id limit 1
 """
 
 _IS_OPEN: Final = f"exists (select 1 from recollect_sessions s where {OPEN})"
@@ -204,25 +205,25 @@ where {THIS_RUN} and {_IS_OPEN}
 
 # A row vanishes, so that whoever holds a copy of the session has to read all of it again.
 _DROP_UNFINISHED: Final = (
-    "delete from recollect_messages where session_id = :session_id and run_seq = :before and idx = :idx",
+    "delete from recollect_messages where session_id = :session_id and run_seq = :run_seq and idx = :idx",
     f"""
     update recollect_sessions as s set epoch = :epoch, message_count = s.message_count - (
         select count(*) from recollect_runs r where {THIS_RUN} and r.parent_run_id is null
     ) where s.session_id = :session_id
     """,
-    "update recollect_runs set chars = chars - :chars where session_id = :session_id and run_seq = :before",
+    "update recollect_runs set chars = chars - :chars where session_id = :session_id and run_seq = :run_seq",
 )
 
 _UNDER_WAY: Final = """
 update recollect_runs set
     status = 'running', error = null, finished_at = null, cancel_requested = 0, model = coalesce(:model, model),
     version = (select s.version from recollect_sessions s where s.session_id = :session_id)
-where session_id = :session_id and run_seq = :before
+where session_id = :session_id and run_seq = :run_seq
 """
 
 _LEASE: Final = """
 insert into recollect_leases (session_id, run_seq, owner, token, until)
-values (:session_id, :before, :owner, :token, :now + :lease)
+values (:session_id, :run_seq, :owner, :token, :now + :lease)
 on conflict (session_id, run_seq) do update set
     owner = excluded.owner, token = excluded.token, until = excluded.until
 """

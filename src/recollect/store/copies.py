@@ -14,7 +14,7 @@ from typing import Final
 from recollect.message import Message
 from recollect.port import Params, Row, Statement, Tx, at_once, looks, reads
 from recollect.run import RunOutput
-from recollect.session import Runs, SessionHeader, Snapshot
+from recollect.session import Runs, SessionHeader, Snapshot, is_candidate
 from recollect.store import rows, sizes
 from recollect.store.newest import among
 from recollect.store.rows import MINE, RUN
@@ -32,8 +32,8 @@ class Kept:
     def __init__(self, row: Row, spoken: Sequence[Row], bodies: Bodies) -> None:
         self.run_seq: int = row[0]
         self.run_id: str = row[1]
-        self.is_top: bool = row[2] is None
-        """Whether it is a run of the session itself, not of a team's member."""
+        self.is_top: bool = row[_PARENT] is None and not is_candidate(row[_REPLACES], row[_STATUS])
+        """Whether it is a run of the conversation itself: not of a team's member, nor a mere candidate."""
         prompt = bodies.get(row[_PROMPT])
         self.bytes = (
             sizes.RUN
@@ -168,8 +168,8 @@ def _run_seq(kept: Kept) -> int:
     return kept.run_seq
 
 
-_PROMPT: Final = 9
-"""Where a row selected as `RUN` has the digest of its system message."""
+_PARENT, _STATUS, _PROMPT, _REPLACES = 2, 7, 9, 17
+"""Where a row selected as `RUN` has these."""
 
 _VERSION = f"select s.epoch, s.version from recollect_sessions s where s.session_id = :session_id and {MINE}"
 

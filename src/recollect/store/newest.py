@@ -47,7 +47,8 @@ def member(agent_id: str | None) -> str:
 def stored_as(status: str, of: str | None = None) -> str:
     """The runs that are stored with this status, as the source of a select.
 
-    They are the session's own, on the top level; or, where ``of`` is a condition made by `member`, that member's.
+    They are the session's own, on the top level, candidates left out; or, where ``of`` is a condition made by
+    `member`, that member's.
     """
     if of is not None:
         return f"""
@@ -58,8 +59,22 @@ def stored_as(status: str, of: str | None = None) -> str:
     return f"""
         recollect_runs r {{along {index}}}
         where r.session_id = :session_id and r.parent_run_id is null and r.status = '{status}'
-        {"" if status == RunStatus.completed else "and r.status <> 'completed'"}
+        {_IN_INDEX.get(status, "and r.status <> 'completed' and r.replaces is null")}
     """
+
+
+_IN_INDEX: Final[dict[str, str]] = {
+    RunStatus.completed: "",
+    RunStatus.regenerated: "and r.status <> 'completed' and (r.replaces is null or r.status = 'regenerated')",
+}
+"""What has to be said for a database to see that the index holds these runs."""
+
+UNDER_WAY: Final = """
+recollect_leases l cross join recollect_runs r
+where l.session_id = :session_id and {alive}
+    and r.session_id = l.session_id and r.run_seq = l.run_seq and r.parent_run_id is null and r.status = 'running'
+"""
+"""The top-level runs that somebody may still be at work on, candidates too, as the source of a select."""
 
 
 def newest(

@@ -16,6 +16,7 @@ from recollect.message import Message
 from recollect.port import Access, Operation, P, Params, T, Tx, looks, reads
 from recollect.run import RunMetrics, RunStatus
 from recollect.store.begin import begin_run, refresh_run
+from recollect.store.replaced import find_standing
 from recollect.store.rows import NO_METRICS, metrics_text
 from recollect.store.turns import Commit, OpenRun, append_messages, finish_run
 
@@ -63,7 +64,8 @@ async def find_begun(
     [found] = await tx.execute((_BEGUN, {"session_id": session_id, "run_id": run_id, "token": token}))
     if not found:
         return None
-    run_seq, version, epoch, created, attempt = found[0]
+    run_seq, version, epoch, created, attempt, root = found[0]
+    old = None if root is None else await find_standing(tx, session_id, root, run_id)
     run = OpenRun(
         session_id=session_id,
         run_id=run_id,
@@ -76,6 +78,8 @@ async def find_begun(
         agent_id=agent_id,
         team_id=team_id,
         attempt=attempt,
+        replaces=root,
+        before=None if old is None else old.place,
     )
     return await refresh_run(tx, run, history=history, with_state=with_state, with_summary=with_summary)
 
@@ -125,7 +129,7 @@ _LOOKS: Final[Mapping[Any, Operation[..., Any]]] = {
 }
 
 _BEGUN = """
-select r.run_seq, r.version, s.epoch, r.created_at, r.attempt
+select r.run_seq, r.version, s.epoch, r.created_at, r.attempt, r.replaces
 from recollect_runs r
 join recollect_leases l on l.session_id = r.session_id and l.run_seq = r.run_seq
 join recollect_sessions s on s.session_id = r.session_id
@@ -140,13 +144,15 @@ join recollect_sessions s on s.session_id = l.session_id
 where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token and m.idx = :at
 """
 
-# The token is gone with the end. What somebody else ended took another time, and said something else at this place.
+# The token is gone with the end, and the run may stand in another place by now, or be replaced. What somebody else
+# ended took another time, and said something else at this place.
 _FINISHED = """
 select r.version, r.finished_at, s.completed_count, s.name_source
 from recollect_runs r
 join recollect_sessions s on s.session_id = r.session_id
-where r.session_id = :session_id and r.run_seq = :run_seq and r.run_id = :run_id and r.attempt = :attempt
-    and r.status = :status and coalesce(r.metrics, '') = coalesce(cast(:metrics as text), '')
+where r.session_id = :session_id and r.run_id = :run_id and r.attempt = :attempt
+    and (r.status = :status or r.status = 'regenerated' and :status = 'completed')
+    and coalesce(r.metrics, '') = coalesce(cast(:metrics as text), '')
     and (cast(:body as text) is null or exists (
         select 1 from recollect_messages m
         where m.session_id = :session_id and m.run_seq = r.run_seq and m.idx = :at and m.body = :body

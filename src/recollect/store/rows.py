@@ -43,7 +43,8 @@ OPEN: Final = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce
 
 RUN: Final = f"""
     r.run_seq, r.run_id, r.parent_run_id, r.agent_id, r.agent_name, r.team_id, r.user_id, {STATUS}, r.attempt,
-    r.prompt, r.model, r.input, r.metadata, r.metrics, r.error, r.created_at, r.finished_at
+    r.prompt, r.model, r.input, r.metadata, r.metrics, r.error, r.created_at, r.finished_at,
+    r.replaces
 """
 
 
@@ -117,7 +118,7 @@ def header(row: Row) -> SessionHeader:
 def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, Message]) -> RunOutput:
     """The run of a row selected as `RUN`, with its messages as rows of (idx, message_id, role, body)."""
     (run_seq, run_id, parent, agent_id, agent_name, team_id, user_id, status, attempt, *rest) = row
-    prompt, model, input_count, metadata, metrics, error, created, finished = rest
+    prompt, model, input_count, metadata, metrics, error, created, finished, replaces = rest
     said = [Message.stored(body, own_id or f"{run_id}.{idx}", role) for idx, own_id, role, body in spoken]
     if prompt is not None and prompt in prompts:
         said.insert(0, prompts[prompt].with_id(f"{run_id}.prompt"))
@@ -130,6 +131,7 @@ def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, 
         agent_name=agent_name,
         team_id=team_id,
         parent_run_id=parent,
+        replaces=replaces,
         model=model,
         messages=tuple(said),
         metrics=NO_METRICS if metrics is None else read_metrics(metrics),

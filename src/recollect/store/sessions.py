@@ -82,7 +82,7 @@ async def _of_last(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
     chosen = _chosen(_statuses(wanted), _which(wanted))
     [found] = await tx.execute((chosen, p | {"runs": wanted.last_n_runs}))
     if not found:
-        [there] = await tx.execute((_THERE, p))
+        [there] = await tx.execute((THERE, p))
         rows.visible(there, p["session_id"])
     return rows.messages(found)
 
@@ -94,7 +94,7 @@ async def _of_limit(tx: Tx, p: Params, wanted: Filter) -> list[Message]:
     statuses, which = _statuses(wanted), _which(wanted)
     chosen, first_prompt = _chosen(statuses, which), _first_prompt(statuses, which)
     while True:
-        there, found, prompt = await tx.execute((_THERE, p), (chosen, p | {"runs": runs}), (first_prompt, p))
+        there, found, prompt = await tx.execute((THERE, p), (chosen, p | {"runs": runs}), (first_prompt, p))
         rows.visible(there, p["session_id"])
         said = rows.messages(found)
         spoken = [m for m in said if m.role not in wanted.skip_roles and m.role not in PROMPT_ROLES]
@@ -139,7 +139,7 @@ async def get_last_run(tx: Tx, session_id: str, user_id: str | None = None) -> R
         SessionNotFound: there is no such session for this caller.
     """
     p = of_session(session_id, user_id)
-    there, runs, spoken, prompts = await tx.execute((_THERE, p), (_LAST_RUN, p), (_LAST_SPOKEN, p), (_LAST_PROMPT, p))
+    there, runs, spoken, prompts = await tx.execute((THERE, p), (_LAST_RUN, p), (_LAST_SPOKEN, p), (_LAST_PROMPT, p))
     rows.visible(there, session_id)
     return rows.runs(session_id, runs, spoken, prompts)[0] if runs else None
 
@@ -155,7 +155,7 @@ async def get_values(tx: Tx, session_id: str, kind: str, user_id: str | None = N
     p = of_session(session_id, user_id) | {"kind": checks.one_of("kind", kind, KINDS)}
     [found] = await tx.execute((_VALUES_OF_KIND, p))
     if not found:
-        [there] = await tx.execute((_THERE, p))
+        [there] = await tx.execute((THERE, p))
         rows.visible(there, session_id)
     return {key: checks.decode(text) for key, text in found}
 
@@ -186,7 +186,7 @@ def shell(snapshot: Snapshot) -> AgentSession | TeamSession:
 
 HEADER_OF_MINE = f"select {HEADER} from recollect_sessions s where s.session_id = :session_id and {MINE}"
 
-_THERE = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
+THERE = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
 
 IS_MINE = f"""
     exists (select 1 from recollect_sessions s where s.session_id = :session_id and {MINE})

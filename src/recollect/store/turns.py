@@ -24,6 +24,7 @@ from recollect.port import Duplicate, Missing, Params, Statement, Stop, Tx, at_o
 from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary
 from recollect.store.past import Past
+from recollect.store.replaced import exchange, hold_standing
 from recollect.store.rows import NO_METRICS, found, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
@@ -56,6 +57,10 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     """The past as it was read; None where the caller's own is the newest, or none was asked for."""
     is_apart: bool = False
     """Whether no other run of the session was under way when this one began."""
+    replaces: str | None = None
+    """The run that stood first in the place that this one takes when it is completed; None for a run of its own."""
+    before: int | None = None
+    """That place: the past of the run is what came before it."""
     growing: Any = None
     """What a cache keeps of the run while it is under way."""
     took: RunMetrics = NO_METRICS
@@ -134,6 +139,8 @@ async def finish_run(
 ) -> Commit:
     """Store the last step of a run together with how it ended.
 
+    One that replaces another takes its place when it is completed.
+
     Raises:
         SessionNotFound: the session was deleted meanwhile; it is not brought back.
         RunLost: the run was ended or taken over by somebody else.
@@ -143,16 +150,20 @@ async def finish_run(
     if not isinstance(took, RunMetrics):
         raise InvalidArgument("metrics", f"must be RunMetrics, not {type(took).__name__}")
     ended = RunStatus(checks.one_of("status", status, tuple(RunStatus)))
-    p = _step(run, messages, at) | {
+    p = _step(run, messages, at)
+    completes = ended is RunStatus.completed and run.parent_run_id is None
+    root = run.replaces if completes else None
+    old = None if root is None else await hold_standing(tx, run.session_id, root, run.run_id)
+    p |= {
         "status": str(ended),
-        "completed": int(ended is RunStatus.completed and run.parent_run_id is None),
+        "completed": int(completes and (old is None or old.status != RunStatus.completed)),
         "metrics": metrics_text(took),
         "input_tokens": took.input_tokens - run.took.input_tokens,
         "output_tokens": took.output_tokens - run.took.output_tokens,
         "model": checks.optional_identifier("model", model),
         "error": None if error is None else checks.problem("error", error),
     }
-    return await _commit(
+    commit = await _commit(
         tx,
         p,
         (_FINISH_HEADER, p),
@@ -161,7 +172,11 @@ async def finish_run(
         *_said(p, messages, at),
         *_state_changes(p, state),
         (_END_LEASE, p),
+        more=old is not None,
     )
+    if old is not None:
+        await tx.execute(*await exchange(tx, p | {"epoch": new_token()}, old))
+    return commit
 
 
 @at_once
@@ -351,9 +366,9 @@ def _state_changes(p: Params, state: Mapping[str, str | None] | None) -> list[St
     ]
 
 
-async def _commit(tx: Tx, p: Params, *batch: Statement) -> Commit:
+async def _commit(tx: Tx, p: Params, *batch: Statement, more: bool = False) -> Commit:
     try:
-        gate, *_ = await tx.execute(*batch)
+        gate, *_ = await tx.execute(*batch, more=more)
     except Missing:
         gate = []
     except Duplicate as error:

@@ -68,6 +68,7 @@ class PostgresTx:
         except errors.DivisionByZero as error:
             if looks:  # perhaps it was the look at the schema
                 raise
+            await self.roll_back()
             raise Missing from error
         self.has_stored = self.has_stored or self.is_committing
         self._is_open, self.is_committing = explicit and not ends, False

@@ -1,4 +1,5 @@
--- min_reader: 1
+-- min_reader: 2
+-- An older program would show what has expired, and end a run without putting it in the place that it was meant for.
 alter table recollect_sessions add column expire_after bigint;
 alter table recollect_runs add column replaces text collate "C";
 
@@ -27,6 +28,11 @@ create index recollect_sessions_team_created on recollect_sessions (team_id, arc
 create index recollect_sessions_kind_created on recollect_sessions (kind, archived, created_at, session_id);
 create index recollect_sessions_pinned on recollect_sessions (pinned, updated_at, session_id) where pinned = 1;
 create index recollect_sessions_expiring on recollect_sessions (expires_at, session_id) where expires_at is not null;
+
+-- What was to replace a run and did not is no part of the conversation, and in neither index of its runs.
+drop index recollect_runs_others;
+create index recollect_runs_others on recollect_runs (session_id, status, run_seq) include (chars, replaces)
+    where parent_run_id is null and status <> 'completed' and (replaces is null or status = 'regenerated');
 
 -- What a member of a team is shown of its past; and the runs of a run's members.
 create index recollect_runs_members on recollect_runs (session_id, agent_id, team_id, status, run_seq) include (chars)

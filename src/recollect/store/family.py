@@ -1,0 +1,75 @@
+"""A run with the runs of its members, of theirs, and so on: what becomes of it becomes of them.
+
+And what else of a session tells of a run: its summary, and the preview.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from recollect import checks
+from recollect.errors import RunInProgress, RunNotFound
+from recollect.message import Message
+from recollect.port import Params, Row
+from recollect.store.newest import STATUS
+
+THIS_RUN: Final = "r.session_id = :session_id and r.run_id = :run_id"
+
+FAMILY: Final = f"""
+with recursive family (run_seq, run_id) as (
+    select r.run_seq, r.run_id from recollect_runs r where {THIS_RUN}
+    union
+    select r.run_seq, r.run_id from family f join recollect_runs r {{along recollect_runs_parents}}
+        on r.session_id = :session_id and r.parent_run_id = f.run_id
+)
+"""
+"""The places and ids of a run and of all that belong to it, as a table ``family``."""
+
+FIND_FAMILY: Final = f"""
+{FAMILY}
+select r.run_id, r.run_seq, r.parent_run_id, {STATUS}, r.prompt from family f
+join recollect_runs r on r.session_id = :session_id and r.run_seq = f.run_seq
+"""
+
+IN_FAMILY: Final = "session_id = :session_id and run_seq in (select f.run_seq from family f)"
+
+DELETE_FAMILY: Final = tuple(
+    f"{FAMILY} delete from recollect_{table} where {IN_FAMILY}" for table in ("messages", "leases", "runs")
+)
+
+FORGET_SUMMARY: Final = """
+delete from recollect_values where session_id = :session_id and kind = 'summary' and exists (
+    select 1 from recollect_sessions s where s.session_id = :session_id and s.summarised_through >= :place
+)
+"""
+"""A summary that tells of what was at a place goes; `REWRITTEN` has to follow."""
+
+REWRITTEN: Final = """
+    epoch = :epoch, summarised_through = case when s.summarised_through >= :place then 0 else s.summarised_through end
+"""
+"""What changes in the header ``s`` when what was at a place does."""
+
+ASKED: Final = """
+select m.role, m.body from recollect_messages m
+where m.session_id = :session_id and m.run_seq = :place and m.role = 'user' order by m.idx limit 1
+"""
+
+RENEW_PREVIEW: Final = """
+update recollect_sessions set preview = :preview where session_id = :session_id and preview = :was
+"""
+
+
+def preview_of(asked: Sequence[Row]) -> str:
+    """What a session shows of the first user message of a run, as `ASKED` found it."""
+    return checks.preview(Message.stored(asked[0][1], None, asked[0][0]).text) if asked else ""
+
+
+def no_run(p: Params) -> RunNotFound:
+    """The error for a run that is not in its session."""
+    return RunNotFound(f"there is no run {p['run_id']!r} in session {p['session_id']!r}")
+
+
+def in_progress(p: Params) -> RunInProgress:
+    """The error for a run that cannot be touched while somebody works on it."""
+    return RunInProgress(f"run {p['run_id']!r} of session {p['session_id']!r} is under way; cancel it, or wait for it")
