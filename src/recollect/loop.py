@@ -122,7 +122,7 @@ async def _begin(plan: Plan, access: Access, token: int, *, again: bool) -> Turn
         access,
         begin_run,
         plan.session_id,
-        plan.input,
+        plan.stored(plan.input),
         run_id=plan.run_id,
         user_id=plan.user_id,
         kind=plan.kind,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from recollect.history import HistoryLimits
+from recollect.media import without_media
 from recollect.message import Message
 from recollect.port import Model, Stop
 from recollect.store.turns import Commit
@@ -46,6 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     state_defaults: Mapping[str, Any] = {}
     """Keys that are set where the session does not have them yet."""
     with_state: bool = False
+    tells_state: bool = False
+    """Whether the model is told the state as it is at each step."""
     with_summary: bool = False
     """Whether the model is told what the session was about until now."""
     others: Others = "allow"
@@ -57,4 +60,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     follow_up: FollowUp | None = None
     """What is done when the run is completed and stored, before that is told."""
     metadata: Mapping[str, Any] = {}
+    store_media: bool = True
+    """Whether pictures, documents and sound are stored; else a note stands in their place."""
+    store_tool_messages: bool = True
+    """Whether calls of tools and their results are stored; else only what was asked and answered."""
     stream: bool = False
+
+    def stored(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """Messages as they are stored."""
+        return messages if self.store_media else tuple(map(without_media, messages))

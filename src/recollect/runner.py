@@ -33,6 +33,7 @@ from recollect.run import RunOutput
 from recollect.runtime import Runtime
 from recollect.screen import Screen
 from recollect.scribe import Scribe, follow_up
+from recollect.state import update_session_state
 from recollect.store import Store, sessions
 from recollect.store.turns import Commit, new_id
 from recollect.stream import AsyncRunStream, RunStream
@@ -91,6 +92,10 @@ class RunnerOptions(TypedDict, total=False):
     enable_session_summaries: bool
     session_summary_manager: SessionSummaryManager | None
     add_session_summary_to_context: bool | None
+    add_session_state_to_context: bool
+    enable_agentic_state: bool
+    store_media: bool
+    store_tool_messages: bool
     background: bool
 
 
@@ -126,6 +131,8 @@ class Runner(Runtime):
         user_id: str | None = None,
         session_id: str | None = None,
         session_state: Mapping[str, Any] | None = None,
+        add_session_state_to_context: bool = False,
+        enable_agentic_state: bool = False,
         metadata: Mapping[str, Any] | None = None,
         output_schema: type[Any] | None = None,
         max_steps: int = 20,
@@ -135,6 +142,8 @@ class Runner(Runtime):
         history_tokens: int | None = 8000,
         concurrent_runs: Others = "allow",
         queue_timeout: float = 60.0,
+        store_media: bool = True,
+        store_tool_messages: bool = True,
         cache_session: bool | SessionCache = False,
         auto_name_sessions: bool = False,
         session_namer: SessionNamer | None = None,
@@ -151,12 +160,17 @@ class Runner(Runtime):
             name: what it is called by people.
             role: what it does in a team; the team's leader is told.
             description: what it is; the beginning of the system message.
-            instructions: the system message: text, lines, or a function that gives it (it may take ``run_context``).
+            instructions: the system message: text, lines, or a function that gives it (it may take ``run_context`` or
+                ``session_state``, to read them).
             tools: Python functions; their signatures and docstrings are what the model is told.
             db: where sessions are kept; without one they are kept in memory and gone with the agent.
             user_id, session_id: used where a call names none. Without ``session_id`` each run begins a session of its
                 own.
             session_state: keys that a session's state has unless it says otherwise.
+            add_session_state_to_context: whether the model is told the state, behind the system message, as it is at
+                each step.
+            enable_agentic_state: whether the model is given a tool ``update_session_state``, which sets keys of the
+                state.
             metadata: attached to each run.
             output_schema: a pydantic or msgspec type that answers are read as.
             max_steps: model calls in one run before it is given up.
@@ -165,6 +179,10 @@ class Runner(Runtime):
                 four characters a token; ``num_history_runs``, 50 unless given; ``num_history_messages``).
             concurrent_runs: what a run does while another one is under way in its session: ``allow``, both go on and
                 both are kept; ``queue``, it waits for those before it, at most ``queue_timeout`` seconds; ``refuse``.
+            store_media: whether pictures, documents and sound in messages are stored. Without that a note such as
+                ``[image]`` is stored in their place; the model sees them in the run that they are given to.
+            store_tool_messages: whether calls of tools and their results are stored. Without that only what was asked
+                and answered is; the run that is returned still tells of them, and one that is continued asks anew.
             cache_session: whether sessions that were read are kept in memory; each read compares the copy with the
                 database first, so that it is never stale. True shares one cache with all agents of the process, a
                 `SessionCache` with those that are given the same one.
@@ -184,7 +202,8 @@ class Runner(Runtime):
         """
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         limits = HistoryLimits.checked(num_history_runs, history_tokens, num_history_messages)
-        box = toolbox(tools)
+        own_tools = [update_session_state] if checks.flag("enable_agentic_state", enable_agentic_state) else []
+        box = toolbox([*tools, *own_tools])
         made: dict[str, Any] = {
             "model": (own := _model(model)),
             "name": None if name is None else checks.name("name", name),
@@ -201,7 +220,13 @@ class Runner(Runtime):
             "_metadata_texts": checks.json_object("metadata", {} if metadata is None else metadata),
             "_toolbox": box,
             "_limits": limits if add_history_to_context else None,
-            "_with_state": bool(session_state) or any(tool.given for tool in box.values()) or callable(instructions),
+            "_tells_state": (tells := checks.flag("add_session_state_to_context", add_session_state_to_context)),
+            "_with_state": tells
+            or bool(session_state)
+            or any(tool.given for tool in box.values())
+            or callable(instructions),
+            "store_media": checks.flag("store_media", store_media),
+            "store_tool_messages": checks.flag("store_tool_messages", store_tool_messages),
             "_given": given,
         }
         namer, manager = session_namer or SessionNamer(), session_summary_manager or SessionSummaryManager()
@@ -238,9 +263,12 @@ class Runner(Runtime):
     cache: SessionCache | None
     """What keeps the sessions that were read, where ``cache_session`` says so; its ``stats()`` tell how well."""
     add_session_summary_to_context: bool
+    store_media: bool
+    store_tool_messages: bool
     _toolbox: dict[str, Tool]
     _limits: HistoryLimits | None
     _with_state: bool
+    _tells_state: bool
     _state_texts: dict[str, str]
     _metadata_texts: dict[str, str]
     _given: dict[str, Any]
@@ -510,7 +538,7 @@ class Runner(Runtime):
             input=input_messages(input, images, files),
             user_id=user,
             **self._who(),
-            prompt=await self._prompt(access, session, user, run, attached),
+            prompt=await self._prompt(access, session, user, run, attached, session_state or {}),
             state=dict(session_state or {}),
             with_state=self._with_state or session_state is not None,
             others=self.concurrent_runs,
@@ -536,7 +564,7 @@ class Runner(Runtime):
             **self._who(),
             parent_run_id=run.run_id,
             leader=work.stop,
-            prompt=await self._prompt(work.access, run.session_id, run.user_id, run_id, attached),
+            prompt=await self._prompt(work.access, run.session_id, run.user_id, run_id, attached, {}),
             context=context,
             with_state=self._with_state,
             metadata=attached,
@@ -577,6 +605,9 @@ class Runner(Runtime):
             max_steps=self.max_steps,
             state_defaults={key: checks.decode(text) for key, text in self._state_texts.items()},
             with_summary=self.add_session_summary_to_context,
+            tells_state=self._tells_state,
+            store_media=self.store_media,
+            store_tool_messages=self.store_tool_messages,
             **particular,
         )
 
@@ -606,7 +637,13 @@ class Runner(Runtime):
         return new_id() if run_id is None else str(uuid.uuid5(_RUNS, f"{user_id or ''}\n{run_id}"))
 
     async def _prompt(
-        self, access: Access, session_id: str, user_id: str | None, run_id: str, metadata: dict[str, Any]
+        self,
+        access: Access,
+        session_id: str,
+        user_id: str | None,
+        run_id: str,
+        metadata: dict[str, Any],
+        state: Mapping[str, Any],
     ) -> Message | None:
         instructions = self.instructions
         if callable(instructions):
@@ -618,18 +655,20 @@ class Runner(Runtime):
                 team_id=self._who()["team_id"],
                 metadata=metadata,
             )
-            instructions = await self._called(instructions, access, context)
+            instructions = await self._called(instructions, access, context, state)
         lines = [instructions] if isinstance(instructions, str) else list(instructions or ())
         text = "\n".join(part for part in (self.description, *lines, self._guidance()) if part)
         return Message("system", text) if text else None
 
-    async def _called(self, instructions: Callable[..., str], access: Access, context: RunContext) -> str:
+    async def _called(
+        self, instructions: Callable[..., str], access: Access, context: RunContext, state: Mapping[str, Any]
+    ) -> str:
         wanted = {"run_context", "session_state"} & inspect.signature(instructions).parameters.keys()
         if wanted:
             header = await access.do(sessions.get_header, context.session_id, context.user_id)
             stored = {} if header is None else await access.do(sessions.get_values, context.session_id, "state")
             defaults = {key: checks.decode(text) for key, text in self._state_texts.items()}
-            context.session_state = defaults | stored
+            context.session_state = defaults | stored | dict(state)
         given = {"run_context": context, "session_state": context.session_state}
         said: str = await access.world.call(instructions, **{name: given[name] for name in wanted})
         return said

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from recollect import checks
 from recollect.errors import InvalidArgument
+from recollect.tools import result_of
 
 log = logging.getLogger("recollect")
+
+SHOWN: Final = 4000
+"""Characters of the state that a model is shown when it has changed some of it."""
 
 
 class State:
@@ -58,3 +62,22 @@ class State:
         for key in [key for key, text in self._pending.items() if text is None]:
             self._stored.pop(key, None)
         self._pending = {}
+
+
+def state_text(state: str) -> str:
+    """What the model is told of the state, given as JSON, to be put behind the system message."""
+    return f"<session_state>\n{state}\n</session_state>"
+
+
+def update_session_state(session_state: dict[str, Any], session_state_updates: dict[str, Any]) -> str:
+    """Set keys of the session's state, which is kept for the whole conversation. Each value is set as a whole.
+
+    Example: {"shopping_list": ["milk", "bread"]}
+
+    Args:
+        session_state_updates: the new values by key; keys that are not named stay as they are
+    """
+    checks.json_object("session_state_updates", session_state_updates)
+    session_state.update(session_state_updates)
+    whole = result_of(session_state).text
+    return f"Updated session state: {whole if len(whole) <= SHOWN else ', '.join(session_state_updates)}"

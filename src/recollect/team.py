@@ -186,7 +186,7 @@ class Delegation(Tool):
         self, member: Runner, task: str, work: Work
     ) -> AsyncGenerator[RunOutputEvent | tuple[str, ToolResult], None]:
         run: RunOutput | None = None
-        run_id = part_id(work.context.run_id, work.place, member.id)
+        run_id = part_id(work.context.run_id, work.place, member.id, task)
         try:
             async with aclosing(self._events(member, task, run_id, work)) as events:
                 async for event in events:
@@ -246,9 +246,12 @@ async def _planned(member: Runner, work: Work, *args: Any, continues: bool) -> P
         raise InvalidArgument("instructions", f"raised {type(error).__name__}: {error}") from error
 
 
-def part_id(run_id: str, place: int, member_id: str) -> str:
-    """The id of a member's run: always the same for one call of one run (UUIDv8, RFC 9562)."""
-    digest = hashlib.blake2b(f"{run_id}\n{place}\n{member_id}".encode(), digest_size=16).digest()
+def part_id(run_id: str, place: int, member_id: str, task: str) -> str:
+    """The id of a member's run: always the same for one call of one run (UUIDv8, RFC 9562).
+
+    The task belongs to it, for a run that does not store its calls may make another one in the same place.
+    """
+    digest = hashlib.blake2b(f"{run_id}\n{place}\n{member_id}\n{task}".encode(), digest_size=16).digest()
     number = int.from_bytes(digest, "big") & ~(0xF << 76) & ~(0x3 << 62)
     return str(uuid.UUID(int=number | 8 << 76 | 2 << 62))
 

@@ -33,8 +33,7 @@ from recollect.run import (
     TeamRunOutput,
     execution,
 )
-from recollect.session import SessionSummary
-from recollect.state import State
+from recollect.state import State, state_text
 from recollect.store import keep_alive, turns
 from recollect.store.begin import count_ahead, refresh_run
 from recollect.store.outcome import certain
@@ -71,6 +70,8 @@ class Turn:
         self._began = began
         self._said: dict[int, Message] = dict(enumerate(plan.input))
         self._place = len(plan.input)
+        self._unstored: set[int] = set()
+        """Places of what is said and not stored."""
         self._pieces: list[str] = []
         self._reply: Reply | None = None
         self._usage = Usage(**{name: getattr(opened.took, name) for name in Usage.__struct_fields__})
@@ -231,10 +232,12 @@ class Turn:
         self._usage += reply.usage
         return reply.message
 
-    async def append(self, *messages: Message) -> None:
-        """Commit messages at the next places."""
-        await self._commit(self._place, messages)
-        self._place += len(messages)
+    async def append(self, reply: Message) -> None:
+        """Commit at the next place what the model said when it called tools."""
+        if not self.plan.store_tool_messages:
+            self._unstored.update(range(self._place, self._place + 1 + len(reply.tool_calls)))
+        await self._commit(self._place, (reply,))
+        self._place += 1
 
     def reserve(self, calls: Sequence[ToolCall]) -> list[PlacedCall]:
         """A place for the result of each call, in the order of the calls."""
@@ -316,7 +319,13 @@ class Turn:
         return self.output
 
     def _shown(self) -> list[Message]:
-        prompt = instructed(self.plan.prompt, self._opened.summary, self.plan.context)
+        summary = self._opened.summary
+        told = [] if summary is None else [context_text(summary)]
+        if self.plan.tells_state:
+            told.append(state_text(self._state.to_json()))
+        if self.plan.context:
+            told.append(self.plan.context)
+        prompt = instructed(self.plan.prompt, told)
         return [*prompt, *self._opened.history.messages, *(self._said[place] for place in sorted(self._said))]
 
     async def _call(self, place: int, call: ToolCall) -> AsyncIterator[_Arrival]:
@@ -347,10 +356,22 @@ class Turn:
         )
 
     async def _commit(self, place: int, messages: tuple[Message, ...]) -> None:
-        changes, at = self._state.changes(), moment()
-        await certain(self._access, append_messages, self._opened, messages, at=place, state=changes)
-        self._opened.lease.sign(at)
+        changes, at = self._changes(), moment()
+        stored = () if place in self._unstored else self.plan.stored(messages)
+        if stored or changes:
+            await certain(self._access, append_messages, self._opened, stored, at=self._stored_at(place), state=changes)
+            self._opened.lease.sign(at)
         self._keep(place, messages)
+
+    def _stored_at(self, place: int) -> int:
+        """The place in what is stored."""
+        return place - sum(unstored < place for unstored in self._unstored)
+
+    def _changes(self) -> dict[str, str | None]:
+        """What tools changed in the state; one may have put another dictionary in its place."""
+        if isinstance(self._context.session_state, dict):
+            self._state.live = self._context.session_state
+        return self._state.changes()
 
     async def _finish(self, status: RunStatus, messages: tuple[Message, ...], error: str | None = None) -> RunOutput:
         metrics = self._metrics()
@@ -358,12 +379,12 @@ class Turn:
             self._access,
             finish_run,
             self._opened,
-            messages,
-            at=self._place,
+            self.plan.stored(messages),
+            at=self._stored_at(self._place),
             status=status,
             metrics=metrics,
             error=error,
-            state=self._state.changes(),
+            state=self._changes(),
         )
         self._keep(self._place, messages)
         self.commit = commit
@@ -373,6 +394,12 @@ class Turn:
     def _keep(self, place: int, messages: tuple[Message, ...]) -> None:
         self._said.update(enumerate(messages, place))
         self._state.stored()
+
+    def _with_id(self, place: int, message: Message) -> Message:
+        """A message under the id that it is stored with, where it is stored."""
+        if message.id or place in self._unstored:
+            return message
+        return message.with_id(f"{self.plan.run_id}.{self._stored_at(place)}")
 
     def _unfinished(self, reason: str) -> tuple[Message, ...]:
         whole = self._reply.message.text if self._reply is not None else ""
@@ -395,8 +422,7 @@ class Turn:
 
     def _output(self, status: RunStatus, metrics: RunMetrics, error: str | None, at: datetime) -> RunOutput:
         plan = self.plan
-        places = sorted(self._said.items())
-        said = [message if message.id else message.with_id(f"{plan.run_id}.{place}") for place, message in places]
+        said = plan.stored(tuple(self._with_id(place, self._said[place]) for place in sorted(self._said)))
         prompt = () if plan.prompt is None else (plan.prompt.with_id(f"{plan.run_id}.prompt"),)
         run = (RunOutput if plan.team_id is None else TeamRunOutput)(
             run_id=plan.run_id,
@@ -437,17 +463,16 @@ def _unanswered(reserved: Sequence[PlacedCall], results: Mapping[int, Message]) 
     return [(at, call) for at, call in reserved if (at, call.id) not in given and call.id not in elsewhere]
 
 
-def instructed(prompt: Message | None, summary: SessionSummary | None, context: str = "") -> list[Message]:
-    """The system message as the model is shown it: what holds today goes behind what always holds.
+def instructed(prompt: Message | None, told: Sequence[str]) -> list[Message]:
+    """The system message as the model is shown it: what is so by now goes behind what always holds.
 
     In one message, for some servers take no second one; what is stored is the part that does not change.
     """
-    today = [*([] if summary is None else [context_text(summary)]), *([context] if context else [])]
-    if not today:
+    if not told:
         return [] if prompt is None else [prompt]
     if prompt is None:
-        return [Message("system", "\n\n".join(today))]
-    return [Message(prompt.role, "\n\n".join([prompt.text, *today]))]
+        return [Message("system", "\n\n".join(told))]
+    return [Message(prompt.role, "\n\n".join((prompt.text, *told)))]
 
 
 def parse_answer(kind: Any, text: Any) -> Any:
