@@ -629,7 +629,7 @@ def test_a_members_tool_that_must_be_awaited_is_told_before_anything_is_stored()
 
 def test_a_team_is_set_up_like_an_agent() -> None:
     ours = [name for name in inspect.signature(Runner.__init__).parameters if name not in {"self", "model"}]
-    assert list(RunnerOptions.__annotations__) == ours
+    assert sorted(RunnerOptions.__annotations__) == sorted(ours)
     team = Team([Agent(EchoModel(reply="x"), id="a")], name="My Crew", mode="broadcast")
     assert (team.id, team.name, team.model.id) == ("my-crew", "My Crew", "echo")
     other = team.replace(mode="route", members=[Agent(EchoModel(), id="b")], name=None)
