@@ -7,7 +7,8 @@ Every later statement repeats the condition, so that a closed gate changes nothi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import msgspec
 
@@ -233,18 +234,32 @@ def _begin(p: Params, asked: Sequence[Message], prompt: Message | None) -> list[
     batch = [
         (_BEGIN_HEADER if p["top"] else _BEGIN_HEADER_OF_MEMBER, p),
         (_OTHERS_UNDER_WAY, p),
-        (_BEGIN_RUN, p),
-        (_BEGIN_LEASE, p),
-        *(placed(_BEGIN_MESSAGE, p, place, said) for place, said in enumerate(asked)),
+        (_gated(_BEGIN_RUN, p), p),
+        (_gated(_BEGIN_LEASE, p), p),
+        *(placed(_gated(_BEGIN_MESSAGE, p), p, place, said) for place, said in enumerate(asked)),
     ]
     if prompt is not None:
-        batch.append((_BEGIN_PROMPT, {**p, "role": prompt.role, "body": prompt.to_json()}))
+        batch.append((_gated(_BEGIN_PROMPT, p), {**p, "role": prompt.role, "body": prompt.to_json()}))
     return batch
 
 
 def _state(p: Params, texts: Mapping[str, str], sql: str) -> list[Statement]:
-    return [(sql, {**p, "key": key, "value": text}) for key, text in texts.items()]
+    return [(_gated(sql, p), {**p, "key": key, "value": text}) for key, text in texts.items()]
 
+
+def _gated(sql: str, p: Params) -> str:
+    """A statement behind the gate: that of a member's run is shut where the run that it is part of is not there."""
+    return sql if p["top"] else _of_member(sql)
+
+
+@cache
+def _of_member(sql: str) -> str:
+    return sql.replace(OPEN, f"{OPEN} and {_HAS_PARENT}")
+
+
+_HAS_PARENT: Final = """exists (
+    select 1 from recollect_runs t where t.session_id = :session_id and t.run_id = :parent_run_id
+)"""
 
 _BEGIN_HEADER = """
 insert into recollect_sessions (
@@ -267,9 +282,7 @@ returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
 # A member works on what somebody asked its team: a session that was deleted meanwhile is not brought back.
 _BEGIN_HEADER_OF_MEMBER = f"""
 update recollect_sessions as s set next_seq = s.next_seq + 1, version = s.version + 1, updated_at = :now
-where {OPEN} and exists (
-    select 1 from recollect_runs r where r.session_id = :session_id and r.run_id = :parent_run_id
-)
+where {OPEN} and {_HAS_PARENT}
 returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
 """
 
