@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Literal
 
 import typer
 from rich.progress import (
@@ -22,49 +22,70 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from recollect.cli import agno
 from recollect.cli.database import Db, existing, opened
-from recollect.cli.screen import aside, err, plural, say
+from recollect.cli.intake import Item, Tally, check, refuse_bad, store_all
+from recollect.cli.screen import aside, err, plural
 from recollect.cli.which import find
-from recollect.errors import Conflict, InvalidArgument, RunConflict, SessionNotFound
-from recollect.session import AgentSession
+from recollect.errors import InvalidArgument
 from recollect.store import Store
-from recollect.transfer import fit, read_lines, write_line
-
-LISTED = 20
-"""Bad lines that are named; the rest are counted."""
+from recollect.transfer import read_lines, write_line
 
 
 def import_sessions(
     context: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The file, or - for the standard input.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FILE", help="The file, or - for the standard input; of agno also a URL.", show_default=False
+        ),
     ],
     *,
+    form: Annotated[
+        Literal["jsonl", "agno"], typer.Option("--from", help="JSON lines, or a database of Agno's.")
+    ] = "jsonl",
     user: Annotated[
         str | None, typer.Option("--user", "-u", help="The owner of conversations that name no user_id.")
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad lines, and list them.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over what is bad, and list it.")] = False,
+    table: Annotated[str | None, typer.Option("--table", help="Of agno: the table of sessions.")] = None,
+    runs_table: Annotated[str | None, typer.Option("--runs-table", help="Of agno: the table of runs.")] = None,
+    schema: Annotated[str | None, typer.Option("--schema", help="Of agno: the Postgres schema.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     db: Db = None,
 ) -> None:
-    """Store conversations from a file of JSON lines.
+    """Store conversations from a file of JSON lines, or from a database that Agno has written.
 
     A line is {"conversation_id": "...", "messages": [...]} with messages in the Chat Completions form; user_id, name,
     metadata and any other keys may stand beside them and are kept.
 
-    The whole file is checked before anything is written. Each conversation is stored whole; each user message begins a
+    With --from agno, FILE is an SQLite file or a postgresql:// address of Agno 2 or 3. It is only read, and what was
+    stored is counted again at the end.
+
+    All of it is checked before anything is written. Each conversation is stored whole; each user message begins a
     run. What is stored already is left as it is, so an import that was stopped goes on when it is started again.
 
-    Exits with 1 when a line is bad, and with 4 when a conversation does not continue what is stored of it; not so with
-    --skip-bad.
+    Exits with 1 when a line is bad or a count differs, and with 4 when a conversation does not continue what is stored
+    of it; for what is bad, not so with --skip-bad.
     """
+    if form == "agno":
+        given = agno.Given(file, schema=schema, table=table, runs_table=runs_table)
+        agno.import_agno(context, given, user=user, skip_bad=skip_bad, json=json, db=db)
+        return
+    refuse_options(table=table, runs_table=runs_table, schema=schema)
     with _source(file) as source:
-        bad = _check(source, user)
-        if bad and not skip_bad:
-            _list_bad(bad)
-            aside("nothing was stored; mend the file, or pass over these lines with --skip-bad", "red")
-            raise typer.Exit(1)
+        bad = check(_lines(source, user, "checking"))
+        refuse_bad(bad, "line", "mend the file", skip_bad=skip_bad)
         source.seek(0)
-        _store(opened(context, db), source, user, bad, skip_bad=skip_bad)
+        tally = Tally("the file")
+        store_all(opened(context, db), _lines(source, user, "storing"), tally, bad, skip_bad=skip_bad, json=json)
+
+
+def refuse_options(**given: str | None) -> None:
+    """Refuse options that only a database has."""
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidArgument(f"--{name.replace('_', '-')}", "goes together with --from agno only")
 
 
 def export_sessions(
@@ -91,30 +112,6 @@ def export_sessions(
         aside(f"{plural(count, 'session')} written to {output}")
 
 
-class _Tally:
-    """What became of the conversations of a file."""
-
-    def __init__(self) -> None:
-        self.new = self.grown = self.same = self.runs = 0
-
-    def __str__(self) -> str:
-        told = [f"{plural(self.new, 'session')} new"]
-        told += [f"{self.grown:,} grown"] if self.grown else []
-        told += [f"{self.same:,} stored already"] if self.same else []
-        return ", ".join(told) + f" ({plural(self.runs, 'run')} added)"
-
-    def add(self, store: Store, session: AgentSession) -> None:
-        before = store.get_header(session.session_id)
-        after = store.upsert_session(fit(session, before))
-        if before is None:
-            self.new += 1
-        elif after.version == before.version:
-            self.same += 1
-        else:
-            self.grown += 1
-        self.runs += after.run_count - (0 if before is None else before.run_count)
-
-
 @contextmanager
 def _source(file: str) -> Iterator[IO[bytes]]:
     """The file to be read, twice: what comes through a pipe is put into a temporary one."""
@@ -134,67 +131,15 @@ def _source(file: str) -> Iterator[IO[bytes]]:
             yield copy
 
 
-def _check(source: IO[bytes], user: str | None) -> list[tuple[int, str]]:
-    """The bad lines, by number."""
-    size = os.fstat(source.fileno()).st_size
-    bad = []
-    with _progress(TaskProgressColumn()) as progress:
-        task = progress.add_task("checking", total=size)
-        for line in read_lines(source, user):
-            if line.problem:
-                bad.append((line.number, line.problem))
-            progress.advance(task, line.size)
-    return bad
-
-
-def _store(store: Store, source: IO[bytes], user: str | None, bad: list[tuple[int, str]], *, skip_bad: bool) -> None:
-    """Store what the lines say; whatever happens, say how far it came."""
-    tally, passed_over = _Tally(), {number for number, _ in bad}
-    try:
-        for number, session in _sessions(source, user, passed_over):
-            try:
-                tally.add(store, session)
-            except (Conflict, SessionNotFound, InvalidArgument) as error:
-                bad.append((number, _unfit(session, error)))
-                if not skip_bad:
-                    break
-    except KeyboardInterrupt:
-        aside(f"stopped: {tally}; the same command goes on from here", "yellow")
-        raise typer.Exit(130) from None
-    except BaseException:
-        aside(f"broken off: {tally}", "yellow")
-        raise
-    _list_bad(sorted(bad))
-    say(str(tally))
-    if bad and not skip_bad:
-        aside("stopped there; --skip-bad passes over such lines", "red")
-        raise typer.Exit(4)
-
-
-def _sessions(source: IO[bytes], user: str | None, passed_over: set[int]) -> Iterator[tuple[int, AgentSession]]:
+def _lines(source: IO[bytes], user: str | None, doing: str) -> Iterator[Item]:
+    """The conversations of a file, with a bar that shows how far it was read."""
     size = os.fstat(source.fileno()).st_size
     with _progress(TaskProgressColumn(), TimeRemainingColumn()) as progress:
-        task = progress.add_task("storing", total=size)
+        task = progress.add_task(doing, total=size)
         for line in read_lines(source, user):
-            if line.session is not None and line.number not in passed_over:
-                yield line.number, line.session
+            if line.session is not None or line.problem:
+                yield Item(line.number, f"line {line.number}", line.session, (line.problem,) if line.problem else ())
             progress.advance(task, line.size)
-
-
-def _unfit(session: AgentSession, error: Exception) -> str:
-    if not isinstance(error, RunConflict):
-        return str(error)
-    return (
-        f"conversation {session.session_id!r} does not continue what is stored of it, which is never replaced: in the "
-        "file, a stored run has other messages, or more of them. Delete the session and import it anew, or rename one"
-    )
-
-
-def _list_bad(bad: Sequence[tuple[int, str]]) -> None:
-    for number, problem in bad[:LISTED]:
-        aside(f"line {number}: {problem}", "red")
-    if len(bad) > LISTED:
-        aside(f"... and {plural(len(bad) - LISTED, 'more bad line')}", "red")
 
 
 def _every_id(store: Store, user: str | None) -> list[str]:

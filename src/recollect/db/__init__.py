@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from recollect.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from recollect.db.guest import Guest
     from recollect.store import Store
 
 
@@ -33,6 +34,27 @@ def open_db(url: str) -> Store:
     raise InvalidArgument(
         "db", f"{scheme!r} is not a kind of database this version knows; use a file, sqlite:///file or postgresql://..."
     )
+
+
+def open_guest(url: str) -> Guest:
+    """A database of somebody else's, to be read: addresses are those of `open_db`.
+
+    Raises:
+        InvalidArgument: the address names a kind of database that is not known.
+        NotFound: there is no such file.
+        ExtraMissing: psycopg is not installed.
+    """
+    scheme, found, rest = url.partition("://")
+    if not found or scheme == "sqlite":
+        from recollect.db.guest import SqliteGuest
+
+        return SqliteGuest(rest.removeprefix("/") if found else url)
+    if scheme.split("+")[0] in ("postgres", "postgresql"):
+        from recollect.db.postgres.guest import PostgresGuest
+
+        address, options = _apart(url)
+        return PostgresGuest(address, **options)
+    raise InvalidArgument("db", f"{scheme!r} is not a kind of database that this version reads")
 
 
 def _apart(url: str) -> tuple[str, dict[str, Any]]:
