@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup pooler demo test check wheel bench torture format lock clean
+.PHONY: help setup pooler agno demo test check wheel bench torture format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -38,7 +38,7 @@ demo: setup ## set up, then hold a few conversations and show them
 	$(PY) examples/demo.py
 
 # The wheel first, so that the last lines are those of pytest.
-test: setup pooler wheel check ## set up, then everything that CI checks
+test: setup pooler agno wheel check ## set up, then everything that CI checks
 
 # Some tests speak to Postgres through a pooler. Where root may install the distribution's, it is; elsewhere those tests
 # are skipped, and pytest says so.
@@ -49,6 +49,10 @@ pooler:
 		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends pgbouncer; } \
 			> /dev/null 2>&1 || echo "pooler: it cannot be installed; its tests are skipped"; \
 	fi
+
+# Agno, which writes the databases that the tests of moving in from it read: the last release of 2 and one of 3, each in
+# an environment of its own, and the first release of all, on what the last one needs.
+agno: $(LOCKED) .venv/agno2/.locked .venv/agno3/.locked .venv/agno2-first/.locked
 
 check: | $(PY) ## format, lint, types, layers, tests with coverage; without setting up
 	$(BIN)/ruff format --check .
@@ -86,6 +90,9 @@ format: | $(PY) ## format, and mend what ruff can mend
 lock: ## pin requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	$(LOCK) pyproject.toml --extra all --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra all -c requirements/dev.txt -o requirements/all.txt
+	$(LOCK) --group agno2 -o requirements/agno2.txt
+	$(LOCK) --group agno3 -o requirements/agno3.txt
+	$(LOCK) --group agno2-first --no-deps -o requirements/agno2-first.txt
 	@! grep -n '://' requirements/*.txt
 
 clean: ## remove .venv and everything the tools left
@@ -104,6 +111,20 @@ $(LOCKED): requirements/dev.txt
 $(INSTALLED): $(LOCKED) pyproject.toml
 	$(PY) $(PIP_INSTALL) --no-deps --no-build-isolation --no-index -e .
 	$(PY) -m pip check
+	@touch $@
+
+AGNO_INSTALL = install --quiet --progress-bar off --no-compile --no-deps --require-hashes
+
+.venv/%/.locked: requirements/%.txt $(LOCKED)
+	@echo "agno: install $*"
+	@$(PY) -m venv --clear --without-pip .venv/$*
+	@$(PY) -m pip --python .venv/$*/bin/python $(AGNO_INSTALL) -r $<
+	@touch $@
+
+.venv/agno2-first/.locked: requirements/agno2-first.txt $(LOCKED)
+	@echo "agno: install agno2-first"
+	@rm -rf .venv/agno2-first
+	@$(PY) -m pip $(AGNO_INSTALL) --target .venv/agno2-first -r $<
 	@touch $@
 
 $(PY):

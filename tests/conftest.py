@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import agno_kit
 import hypothesis
 import pooler
 import postgres_server
@@ -19,15 +20,17 @@ hypothesis.settings.load_profile("recollect")
 
 def pytest_configure() -> None:
     postgres_server.demand()
+    agno_kit.demand()
 
 
 def pytest_report_header() -> list[str]:
     versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    return [versions, postgres_server.header(), pooler.header()]
+    return [versions, postgres_server.header(), pooler.header(), agno_kit.header()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     postgres_server.summarise(terminalreporter)
+    agno_kit.summarise(terminalreporter)
     if reason := pooler.missing():
         terminalreporter.section("pgbouncer MISSING", sep="=", yellow=True, bold=True)
         terminalreporter.line(f"Nothing was tested behind a pooler: {reason}", yellow=True)

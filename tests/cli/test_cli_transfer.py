@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recollect.cli import transfer as cli_transfer
+from recollect.cli.intake import Tally
 from recollect.db.sqlite import SqliteDb
 from recollect.errors import Conflict, InvalidArgument
 from recollect.message import Message
@@ -123,14 +124,14 @@ def test_a_session_of_an_agent_is_the_same_in_another_database(recollect: Comman
 def test_an_import_that_was_stopped_goes_on(
     recollect: Command, file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    store, stopped_after = cli_transfer._Tally.add, 3
+    store, stopped_after = Tally.add, 3
 
     def stops(self: Any, *args: Any) -> None:
         if self.new == stopped_after:
             raise KeyboardInterrupt
         store(self, *args)
 
-    monkeypatch.setattr(cli_transfer._Tally, "add", stops)
+    monkeypatch.setattr(Tally, "add", stops)
     assert "stopped: 3 sessions new" in recollect("sessions", "import", file, code=130).stderr
     monkeypatch.undo()
     assert recollect("sessions", "import", file).stdout.startswith("5 sessions new, 3 stored already")

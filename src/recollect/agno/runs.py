@@ -211,9 +211,7 @@ def _seconds(value: Any) -> float | None:
     return float(value) if is_time else None
 
 
-def _rest(
-    data: dict[str, Any], messages: Sequence[Message], error: str | None, session: Session
-) -> dict[str, Any]:
+def _rest(data: dict[str, Any], messages: Sequence[Message], error: str | None, session: Session) -> dict[str, Any]:
     """The keys without a place; what only repeats what is stored elsewhere is left out."""
     rest = {key: value for key, value in something(data).items() if key not in _PLACED}
     thoughts = {message.reasoning_content for message in messages}

@@ -51,9 +51,8 @@ class AgnoDatabase:
         self._guest = open_guest(url)
         try:
             found = self._guest.transact(find, self._guest.dialect)
-            self.tables = choose(
-                found, address=self._guest.address, schema=schema, table=table, runs_table=runs_table
-            )
+            schema = schema or self._guest.schema
+            self.tables = choose(found, address=self._guest.address, schema=schema, table=table, runs_table=runs_table)
         except BaseException:
             self._guest.close()
             raise
@@ -71,6 +70,10 @@ class AgnoDatabase:
     def count(self) -> int:
         """How many sessions there are, workflows' included."""
         return self._guest.transact(_count, self.tables.sessions)
+
+    def count_orphans(self) -> int:
+        """How many runs have rows of their own, and belong to no session that is there."""
+        return self._guest.transact(_count_orphans, self.tables)
 
     def sessions(self, user_id: str | None = None) -> Iterator[Found]:
         """All sessions in the order of their ids, one at a time; ``user_id`` owns those without an owner."""
@@ -100,6 +103,16 @@ def _utf8(text: str) -> str:
 @reads
 async def _count(tx: Tx, table: Table) -> int:
     [[(count,)]] = await tx.execute((f"select count(*) from {table.sql}", {}))
+    return int(count)
+
+
+@reads
+async def _count_orphans(tx: Tx, tables: Tables) -> int:
+    if tables.runs is None:
+        return 0
+    among = f"select 1 from {tables.sessions.sql} s where s.session_id = r.session_id"
+    sql = f"select count(*) from {tables.runs.sql} r where not exists ({among})"
+    [[(count,)]] = await tx.execute((sql, {}))
     return int(count)
 
 

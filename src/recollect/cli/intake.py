@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import msgspec
 import typer
@@ -30,14 +30,19 @@ class Item(msgspec.Struct, frozen=True):
     """Where it is, in words: ``line 3``."""
     session: AgentSession | None
     problems: tuple[str, ...] = ()
+    runs: Mapping[str, int] = {}
+    """How many messages its runs have where it comes from, by their ids; empty where that is not known."""
 
 
 class Tally:
     """What became of the conversations."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
-        """What they come from, in words."""
+    noun: ClassVar[str] = "line"
+    """What one of them is where they come from."""
+    source: ClassVar[str] = "the file"
+    """What they come from."""
+
+    def __init__(self) -> None:
         self.new = self.grown = self.same = self.runs = 0
 
     def __str__(self) -> str:
@@ -78,21 +83,19 @@ def check(items: Iterable[Item]) -> list[Bad]:
     return [(item.place, f"{item.where}: {problem}") for item in items for problem in item.problems]
 
 
-def refuse_bad(bad: Sequence[Bad], noun: str, advice: str, *, skip_bad: bool) -> None:
+def refuse_bad(bad: Sequence[Bad], tally: Tally, *, skip_bad: bool) -> None:
     """End here where something is bad, unless that is to be passed over.
 
     Raises:
         typer.Exit: so it is.
     """
     if bad and not skip_bad:
-        list_bad(bad)
-        aside(f"nothing was stored; {advice}, or pass over these {noun}s with --skip-bad", "red")
+        _list_bad(bad, tally.noun)
+        aside(f"nothing was stored; mend {tally.source}, or pass over these {tally.noun}s with --skip-bad", "red")
         raise typer.Exit(1)
 
 
-def store_all(
-    store: Store, items: Iterable[Item], tally: Tally, bad: list[Bad], *, skip_bad: bool, json: bool
-) -> None:
+def store_all(store: Store, items: Iterable[Item], tally: Tally, bad: list[Bad], *, skip_bad: bool, json: bool) -> None:
     """Store conversations; whatever happens, say how far it came.
 
     Raises:
@@ -106,7 +109,7 @@ def store_all(
             try:
                 tally.add(store, item)
             except (Conflict, SessionNotFound, InvalidArgument) as error:
-                bad.append((item.place, f"{item.where}: {_unfit(item.session, error, tally.source)}"))
+                bad.append((item.place, f"{item.where}: {_unfit(item.session, error, tally)}"))
                 unfit = True
                 if not skip_bad:
                     break
@@ -116,10 +119,10 @@ def store_all(
     except BaseException:
         aside(f"broken off: {tally}", "yellow")
         raise
-    list_bad(sorted(bad))
+    _list_bad(sorted(bad), tally.noun)
     _tell(tally, bad, json=json)
     if unfit and not skip_bad:
-        aside("stopped there; --skip-bad passes over such conversations", "red")
+        aside(f"stopped there; --skip-bad passes over such {tally.noun}s", "red")
         raise typer.Exit(4)
     if not tally.is_whole:
         raise typer.Exit(1)
@@ -132,19 +135,18 @@ def _tell(tally: Tally, bad: Sequence[Bad], *, json: bool) -> None:
         tally.tell()
 
 
-def _unfit(session: AgentSession, error: Exception, source: str) -> str:
+def _unfit(session: AgentSession, error: Exception, tally: Tally) -> str:
     if not isinstance(error, RunConflict):
         return str(error)
     return (
         f"conversation {session.session_id!r} does not continue what is stored of it, which is never replaced: in "
-        f"{source}, a stored run has other messages, or more of them. Delete the session and import it anew, or rename "
-        "one"
+        f"{tally.source}, a stored run has other messages, or more of them. Delete the session and import it anew, "
+        "or rename one"
     )
 
 
-def list_bad(bad: Sequence[Bad]) -> None:
-    """Name what is bad, as far as there is patience to read it."""
+def _list_bad(bad: Sequence[Bad], noun: str) -> None:
     for _, reason in bad[:LISTED]:
         aside(reason, "red")
     if len(bad) > LISTED:
-        aside(f"... and {len(bad) - LISTED:,} more that are bad", "red")
+        aside(f"... and {plural(len(bad) - LISTED, f'more bad {noun}')}", "red")

@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from recollect.agno import AgnoDatabase
 from recollect.cli import agno
 from recollect.cli.database import Db, existing, opened
 from recollect.cli.intake import Item, Tally, check, refuse_bad, store_all
@@ -69,19 +70,18 @@ def import_sessions(
     of it; for what is bad, not so with --skip-bad.
     """
     if form == "agno":
-        given = agno.Given(file, schema=schema, table=table, runs_table=runs_table)
-        agno.import_agno(context, given, user=user, skip_bad=skip_bad, json=json, db=db)
+        with AgnoDatabase(file, schema=schema, table=table, runs_table=runs_table) as database:
+            agno.import_from(database, opened(context, db), user=user, skip_bad=skip_bad, json=json)
         return
-    refuse_options(table=table, runs_table=runs_table, schema=schema)
+    _refuse_options(table=table, runs_table=runs_table, schema=schema)
     with _source(file) as source:
-        bad = check(_lines(source, user, "checking"))
-        refuse_bad(bad, "line", "mend the file", skip_bad=skip_bad)
+        tally, bad = Tally(), check(_lines(source, user, "checking"))
+        refuse_bad(bad, tally, skip_bad=skip_bad)
         source.seek(0)
-        tally = Tally("the file")
         store_all(opened(context, db), _lines(source, user, "storing"), tally, bad, skip_bad=skip_bad, json=json)
 
 
-def refuse_options(**given: str | None) -> None:
+def _refuse_options(**given: str | None) -> None:
     """Refuse options that only a database has."""
     for name, value in given.items():
         if value is not None:

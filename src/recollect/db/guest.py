@@ -36,6 +36,11 @@ class Guest(Protocol):
         """Where it is; without a password."""
         ...
 
+    @property
+    def schema(self) -> str | None:
+        """The schema that its address names."""
+        ...
+
     def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that reads, in a snapshot of its own."""
         ...
@@ -49,6 +54,7 @@ class SqliteGuest:
     """An SQLite file, perhaps in use. Text that is no UTF-8 is given with lone surrogates, for others to refuse."""
 
     dialect: ClassVar[str] = "sqlite"
+    schema: ClassVar[None] = None
 
     def __init__(self, file: str) -> None:
         if not Path(file).is_file():

@@ -1,7 +1,7 @@
-"""Run by an interpreter that has Agno: hold conversations with the real package, in a database of its own making.
+"""Run by an interpreter that has Agno: use the real package on a database of its own making.
 
-``agno_writer.py ADDRESS OUT`` writes to OUT, as JSON, what Agno's own API then says of each session. The model is
-OpenAI's, at the address in the environment, where a test's server answers.
+``agno_writer.py write|more|migrate OUT ADDRESS...`` writes to OUT, as JSON, what Agno's own API then says of the
+sessions at each address. The model is OpenAI's, at the address in the environment, where a test's server answers.
 """
 
 import json
@@ -34,9 +34,13 @@ PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 
 def database(address: str) -> Any:
     if "://" in address:
+        import psycopg
         from agno.db.postgres import PostgresDb
+        from sqlalchemy import create_engine
 
-        return PostgresDb(db_url=address.replace("postgresql://", "postgresql+psycopg://"))
+        # The server is reached through a socket, whose path SQLAlchemy does not find in an address of libpq's.
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(address))
+        return PostgresDb(db_engine=engine)
     from agno.db.sqlite import SqliteDb
 
     return SqliteDb(db_file=address)
@@ -84,8 +88,7 @@ def talk(db: Any) -> None:
     )
     for said in ("Hello", "note: Porto", "fail: luck", "Thank you, \U0001f600"):
         agent.run(said, session_id="talk", user_id="ada")
-    name = getattr(agent, "set_session_name")
-    name(session_id="talk", session_name="Weather in Porto")
+    agent.set_session_name(session_id="talk", session_name="Weather in Porto")
 
 
 def look(db: Any) -> None:
@@ -110,7 +113,7 @@ def attempt(agent: Agent, *args: Any, **options: Any) -> None:
     try:
         agent.run(*args, **options)
     except Exception as error:  # noqa: BLE001 - whatever it is, what was stored is what is looked at
-        print(f"failed: {error!r}", file=sys.stderr)
+        sys.stderr.write(f"failed: {error!r}\n")
 
 
 def end_early(db: Any) -> None:
@@ -145,78 +148,99 @@ def team_up(db: Any) -> None:
 
 
 def flow(db: Any) -> None:
+    """A workflow."""
     from agno.workflow import Step, Workflow
 
     agent = chat(None, id="step")
     Workflow(name="Flow", db=db, steps=[Step(name="one", agent=agent)], telemetry=False).run("Go", session_id="flow")
 
 
-SESSIONS = {"talk": "chat", "media": "look", "thoughts": "think", "early": "early", "team": None}
+def write(db: Any) -> None:
+    for hold in (talk, look, think, end_early, team_up, flow):
+        hold(db)
+
+
+def more(db: Any) -> None:
+    """One more turn of a session that is there, and a new one."""
+    agent = chat(db, instructions="Be brief.", add_history_to_context=True)
+    agent.run("One more thing", session_id="talk", user_id="ada")
+    chat(db, id="look").run("Something new", session_id="later", user_id="eve")
+
+
+def migrate(db: Any) -> None:
+    """Bring a database of release 2 to release 3 as Agno does it, and go on in it."""
+    import asyncio
+
+    from agno.db.migrations.manager import MigrationManager
+
+    asyncio.run(MigrationManager(db).up())
+    more(db)
 
 
 def told(db: Any) -> dict[str, Any]:
     """What Agno says of each session."""
-    found: dict[str, Any] = {}
-    for session_id, agent_id in SESSIONS.items():
-        if agent_id is None:
-            of = Team(id="desk", members=[], db=db, telemetry=False)
-        else:
-            of = chat(db, id=agent_id)
-        session = of.get_session(session_id=session_id)
-        every = {"skip_statuses": []}
-        found[session_id] = {
-            "name": (session.session_data or {}).get("session_name"),
-            "state": of.get_session_state(session_id=session_id),
-            "user_id": session.user_id,
-            "metadata": session.metadata,
-            "created_at": session.created_at,
-            "summary": None if session.summary is None else session.summary.to_dict(),
-            "chat": [plain(m) for m in messages(session, **every, skip_roles=["system", "tool"])],
-            "messages": [plain(m) for m in messages(session)],
-            "runs": [
-                {
-                    "run_id": run.run_id,
-                    "status": str(getattr(run.status, "value", run.status)),
-                    "parent_run_id": run.parent_run_id,
-                    "agent_id": getattr(run, "agent_id", None),
-                    "team_id": getattr(run, "team_id", None),
-                    "content": run.content if isinstance(run.content, str) else None,
-                    "model": run.model,
-                    "created_at": run.created_at,
-                    "messages": [plain(m) for m in run.messages or [] if not m.from_history],
-                }
-                for run in session.runs
-            ],
-        }
-    return found
+    from agno.db.base import SessionType
 
-
-def messages(session: Any, **options: Any) -> list[Any]:
-    ask = getattr(session, "get_messages", None) or session.get_messages_from_last_n_runs
-    return ask(**options)
-
-
-def plain(message: Any) -> dict[str, Any]:
-    calls = [
-        [call.get("id"), call["function"]["name"], call["function"]["arguments"]] for call in message.tool_calls or ()
+    every = [
+        session
+        for kind in (SessionType.AGENT, SessionType.TEAM)
+        for session in db.get_sessions(session_type=kind, limit=100)
     ]
+    return {session.session_id: of_session(session) for session in every}
+
+
+def of_session(session: Any) -> dict[str, Any]:
+    data = session.session_data or {}
+    has_filters = hasattr(session, "get_messages")  # the first releases said it in other words
+    return {
+        "name": data.get("session_name") or "",
+        "state": data.get("session_state") or {},
+        "user_id": session.user_id,
+        "metadata": session.metadata or {},
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+        "summary": session.summary and {"summary": session.summary.summary, "topics": session.summary.topics},
+        "messages": [of_message(message) for message in session.get_messages()] if has_filters else None,
+        "chat": [of_message(message) for message in session.get_chat_history()] if has_filters else None,
+        "runs": [of_run(run) for run in session.runs],
+    }
+
+
+def of_run(run: Any) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "status": str(getattr(run.status, "value", run.status)).lower(),
+        "parent_run_id": run.parent_run_id,
+        "agent_id": getattr(run, "agent_id", None),
+        "team_id": getattr(run, "team_id", None),
+        "name": getattr(run, "agent_name", None) or getattr(run, "team_name", None),
+        "content": run.content,
+        "model": run.model,
+        "input_tokens": run.metrics.input_tokens if run.metrics else 0,
+        "created_at": run.created_at,
+        "messages": [of_message(message) for message in run.messages or [] if not message.from_history],
+    }
+
+
+def of_message(message: Any) -> dict[str, Any]:
     return {
         "role": message.role,
-        "content": message.content,
-        "tool_calls": calls,
-        "tool_call_id": message.tool_call_id,
-        "tool_call_error": bool(message.tool_call_error),
+        "text": message.content or "",
+        "calls": [
+            [call["id"], call["function"]["name"], call["function"]["arguments"]] for call in message.tool_calls or ()
+        ],
+        "answers": message.tool_call_id,
+        "failed": bool(message.tool_call_error),
         "reasoning": message.reasoning_content,
         "images": len(message.images or ()),
         "files": len(message.files or ()),
     }
 
 
-def main(address: str, out: str) -> None:
-    db = database(address)
-    for hold in (talk, look, think, end_early, team_up, flow):
-        hold(db)
-    Path(out).write_text(json.dumps(told(database(address)), default=str), encoding="utf-8")
+def main(do: str, out: str, *addresses: str) -> None:
+    for address in addresses:
+        {"write": write, "more": more, "migrate": migrate}[do](database(address))
+    Path(out).write_text(json.dumps([told(database(address)) for address in addresses]), encoding="utf-8")
 
 
 if __name__ == "__main__":
