@@ -163,6 +163,13 @@ def test_media_without_a_part_are_kept_beside() -> None:
     assert beside(run)["messages"] == {"0": {"images": [path], "videos": [video]}, "1": {"images": [{"url": "x"}]}}
 
 
+def test_what_a_part_does_not_say_of_its_medium_is_kept_beside() -> None:
+    picture = {"id": "i", "url": "https://example.org/a.png", "alt_text": "a cat"}
+    run = run_of(HELLO | {"images": [picture, {"id": "j", "url": "https://example.org/b.png"}]})
+    assert [image.url for image in run.messages[0].images] == ["https://example.org/a.png", "https://example.org/b.png"]
+    assert beside(run)["messages"]["0"] == {"images": [{"id": "i", "alt_text": "a cat"}]}
+
+
 def test_what_is_too_large_to_be_kept_is_told_with_its_size() -> None:
     run = run_of(HELLO, events=["x" * ROOM], citations={"raw": "short"})
     assert beside(run) == {"citations": {"raw": "short"}, "left_out": {"events": ROOM + 4}}

@@ -447,6 +447,23 @@ def test_a_count_that_differs_is_an_error(here: Command, third: Source) -> None:
     assert "has 5 messages in Agno's database and 4 here" in done.stderr
 
 
+def test_a_source_that_grows_meanwhile_is_not_said_to_be_whole(third: Source) -> None:
+    both = Command(third.address)
+    with both.store() as db:
+        db.create_session("first")
+    change(
+        third,
+        """
+        create trigger late after insert on recollect_sessions begin
+            insert or ignore into agno_sessions (session_id, session_type, created_at) values ('a', 'agent', 1);
+        end
+        """,
+    )
+    done = both("sessions", "import", "--from", "agno", third.address, code=1)
+    assert "Agno's database holds 1 more than were read; import again" in done.stderr
+    assert bring(both, third)["is_whole"]
+
+
 def test_runs_without_a_session_are_told(here: Command, third: Source) -> None:
     change(third, "update agno_runs set session_id = 'gone' where session_id = 'media'")
     done = here("sessions", "import", "--from", "agno", third.address)
@@ -511,7 +528,7 @@ def test_a_schema_is_named_where_there_are_several(here: Command, tmp_path: Path
         refused = here("sessions", "import", "--from", "agno", source.address, code=2)
         assert "--table: there are several: ai.agno_sessions, other.agno_sessions; say which" in refused.stderr
         assert bring(here, source, "--schema", "ai")["is_whole"]
-        assert bring(here, source._replace(address=f"{source.address}&schema=ai"))["same"] == 5
+        assert bring(here, source._replace(address=f"{source.address}?schema=ai"))["same"] == 5
     assert stored(here) == source.said
 
 

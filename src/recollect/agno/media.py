@@ -11,21 +11,24 @@ from recollect.message import File, Image
 
 Part = dict[str, Any]
 
+_SAID: Final = frozenset({"id", "content", "url", "mime_type", "format", "detail", "filename", "name"})
+"""What a part says of its medium; an id is Agno's own affair."""
+
 _PICTURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 """How files of pictures begin."""
 
 
 def parts(message: Mapping[str, Any]) -> tuple[list[Part], dict[str, list[Any]]]:
-    """The parts that a message's media make, and those of which none can be made, by key."""
+    """The parts that a message's media make; and by key, media without a part, and what a part does not say."""
     made: list[Part] = []
     rest: dict[str, list[Any]] = {}
     for key, make in _MAKERS.items():
         for item in _listed(message.get(key)):
             part = make(item) if isinstance(item, dict) else None
-            if part is None:
-                rest.setdefault(key, []).append(item)
-            else:
-                made.append(part)
+            made += [] if part is None else [part]
+            if part is None or not item.keys() <= _SAID:
+                kept = item if part is None else {name: item[name] for name in item if name not in _SAID - {"id"}}
+                rest.setdefault(key, []).append(kept)
     return made, rest
 
 

@@ -81,7 +81,8 @@ class Moving(Tally):
         if len(self.differing) > LISTED:
             aside(f"... and {plural(len(self.differing) - LISTED, 'more difference')}", "red")
         if self.changed:
-            aside(f"Agno's database holds {self.changed:+,} sessions than were read; run it again", "red")
+            more = "more" if self.changed > 0 else "fewer"
+            aside(f"Agno's database holds {abs(self.changed):,} {more} than were read; import again", "red")
 
 
 def import_from(database: AgnoDatabase, store: Store, *, user: str | None, skip_bad: bool, json: bool) -> None:
