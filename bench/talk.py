@@ -26,6 +26,7 @@ RUN_METRICS: Final = RunMetrics(
     steps=1,
     history_runs=50,
     history_cut=True,
+    history_tokens=5762,
 )
 METRICS: Final = metrics_text(RUN_METRICS)
 """The same as it is stored, and as long as what a run with an `EchoModel` stores."""

@@ -17,6 +17,9 @@ from postgres_kit import postgres_url
 hypothesis.settings.register_profile("recollect", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("recollect")
 
+# No test, and no process that one starts, fetches a vocabulary from the network; test_tokens.py brings its own.
+os.environ["RECOLLECT_TIKTOKEN"] = "off"
+
 
 def pytest_configure() -> None:
     postgres_server.demand()

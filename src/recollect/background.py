@@ -33,6 +33,16 @@ Job = Callable[[], None]
 Key = tuple[Hashable, ...]
 
 
+def aside(name: str, job: Job) -> bool:
+    """Do something in a thread that nobody waits for, not even the end of the program; False where there is none."""
+    try:
+        threading.Thread(target=job, name=name, daemon=True).start()
+    except RuntimeError as error:  # the interpreter ends, or the system has no thread left
+        log.debug("%s is not begun: %s", name, error)
+        return False
+    return True
+
+
 class Background:
     """Jobs that wait and jobs under way, each for an owner; jobs with the same key are done one after the other."""
 

@@ -29,7 +29,7 @@ from recollect.survey import survey
 
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_SQLITE: Final = (3, 38, 0)
-EXTRAS: Final = {"openai": "openai", "postgres": "psycopg", "server": "fastapi", "cli": "typer"}
+EXTRAS: Final = {"openai": "openai", "postgres": "psycopg", "server": "fastapi", "cli": "typer", "tokens": "tiktoken"}
 """Extras by the package that tells whether one is installed."""
 
 

@@ -33,7 +33,7 @@ from recollect.store.continued import Continued, continue_run
 from recollect.store.outcome import certain
 from recollect.store.sessions import get_run, get_values
 from recollect.store.turns import OpenRun, new_token
-from recollect.turn import NAPS, Events, PlacedCall, Turn, parse_answer
+from recollect.turn import NAPS, Events, PlacedCall, Turn, fitted, parse_answer
 
 log = logging.getLogger("recollect")
 
@@ -143,6 +143,7 @@ async def _begin(plan: Plan, access: Access, token: int, *, again: bool) -> Turn
         token=token,
     )
     opened.lease.sign(at)
+    opened = await fitted(plan, access, opened)
     _hold(plan, access, opened)
     return Turn(plan, access, opened, began)
 
@@ -169,8 +170,9 @@ async def _continue_or_know(plan: Plan, access: Access, token: int) -> Turn | Ru
             run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
         else:
             found.open.lease.sign(at)
-            _hold(plan, access, found.open)
-            turn = Turn(_as_begun(plan, found.run), access, found.open, began)
+            opened = await fitted(plan, access, found.open)
+            _hold(plan, access, opened)
+            turn = Turn(_as_begun(plan, found.run), access, opened, began)
             turn.take_up(found.said)
             return turn
         if run is not None and run.status is RunStatus.completed:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import mimetypes
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
+from operator import contains
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
@@ -25,6 +26,9 @@ PROMPT_ROLES: Final = frozenset({"system", "developer"})
 
 MAY_CALL: Final = '"tool_calls"'
 """A message whose JSON text does not hold this calls no tool; most need not be decoded to know that."""
+
+
+_PROVIDER_DATA: Final = '"provider_data"'
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -297,7 +301,7 @@ class Message:
     @property
     def chars(self) -> int:
         """Characters of the JSON text that a model has to read; what only the provider can read is left out."""
-        if '"provider_data"' not in self._text:
+        if _PROVIDER_DATA not in self._text:
             return len(self._text)
         return len(self._text) - len(memoryview(self._look().provider_data))
 
@@ -385,10 +389,20 @@ class Message:
 
 # The slots themselves: `Message.__setattr__` refuses, and these are the fastest way around it.
 _make = object.__new__
+_get_text = Message.__dict__["_text"].__get__
 _set_text = Message.__dict__["_text"].__set__
 _set_view = Message.__dict__["_view"].__set__
 _set_id = Message.__dict__["id"].__set__
 _set_role = Message.__dict__["role"].__set__
+
+
+def chars_of(messages: Iterable[Message]) -> int:
+    """The characters of all these messages that a model has to read."""
+    known = [*messages]
+    texts = [*map(_get_text, known)]
+    if any(map(contains, texts, repeat(_PROVIDER_DATA))):
+        return sum(message.chars for message in known)
+    return sum(map(len, texts))
 
 
 def messages_of(argument: str, value: object) -> tuple[Message, ...]:

@@ -12,6 +12,7 @@ from recollect.media import without_media
 from recollect.message import Message
 from recollect.port import Model, Stop
 from recollect.store.turns import Commit
+from recollect.tokens import TokenBudget
 from recollect.tools import Tool
 
 Others = Literal["allow", "queue", "refuse"]
@@ -40,7 +41,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     answer: Any = None
     """The type of the answer; None for text."""
     history: HistoryLimits | None = None
-    """How much of the past the model is shown; None for nothing."""
+    """How much of the past is read for the model; None for nothing."""
+    budget: TokenBudget | None = None
+    """How much of that it is shown, where tokens are counted."""
     max_steps: int = 20
     state: Mapping[str, Any] = {}
     """Keys of the session's state that this run sets."""

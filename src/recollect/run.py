@@ -56,6 +56,10 @@ class RunMetrics(Usage, frozen=True, omit_defaults=True):
     """Earlier runs that the model was shown."""
     history_cut: bool = False
     """Whether earlier runs were left out for lack of room."""
+    history_tokens: int = 0
+    """Tokens of the past that the model was shown."""
+    history_counted: bool = False
+    """Whether these were counted by tiktoken; else they are an estimate."""
 
 
 class ToolExecution(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ from recollect.store import Store, sessions
 from recollect.store.turns import Commit, new_id
 from recollect.stream import AsyncRunStream, RunStream
 from recollect.summary import SessionSummaryManager
+from recollect.tokens import TokenBudget
 from recollect.tools import RunContext, Tool, Work, schema_of, toolbox
 from recollect.turn import Events
 
@@ -140,6 +141,7 @@ class Runner(Runtime):
         num_history_runs: int | None = None,
         num_history_messages: int | None = None,
         history_tokens: int | None = 8000,
+        max_tool_calls_from_history: int | None = None,
         concurrent_runs: Others = "allow",
         queue_timeout: float = 60.0,
         store_media: bool = True,
@@ -175,8 +177,12 @@ class Runner(Runtime):
             output_schema: a pydantic or msgspec type that answers are read as.
             max_steps: model calls in one run before it is given up.
             add_history_to_context: whether the model is shown the past of the session: the newest runs that were
-                answered or broken off, as many whole ones as the limits allow (``history_tokens``, by an estimate of
-                four characters a token; ``num_history_runs``, 50 unless given; ``num_history_messages``).
+                answered or broken off, as many whole ones as the limits allow (``history_tokens``;
+                ``num_history_runs``, 50 unless given), of these no more messages than ``num_history_messages``, and no
+                more of the newest calls of tools than ``max_tool_calls_from_history``, each with all that were made
+                beside it and their results. Tokens are counted by tiktoken where it is installed
+                (``recollect[tokens]``) and has its vocabulary, which is loaded off to the side; else four characters
+                of JSON are taken for one. ``run.metrics`` tells how many were sent, and which it was.
             concurrent_runs: what a run does while another one is under way in its session: ``allow``, both go on and
                 both are kept; ``queue``, it waits for those before it, at most ``queue_timeout`` seconds; ``refuse``.
             store_media: whether pictures, documents and sound in messages are stored. Without that a note such as
@@ -201,7 +207,9 @@ class Runner(Runtime):
             InvalidArgument: one of them cannot be accepted.
         """
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        limits = HistoryLimits.checked(num_history_runs, history_tokens, num_history_messages)
+        limits = HistoryLimits.checked(
+            num_history_runs, history_tokens, num_history_messages, max_tool_calls_from_history
+        )
         own_tools = [update_session_state] if checks.flag("enable_agentic_state", enable_agentic_state) else []
         box = toolbox([*tools, *own_tools])
         made: dict[str, Any] = {
@@ -597,11 +605,13 @@ class Runner(Runtime):
 
     def _plan(self, **particular: Any) -> Plan:
         """A plan with what is the same for all runs of this runner."""
+        budget = None if self._limits is None else TokenBudget.of(self._limits, self.model.id)
         return Plan(
             model=self.model,
             tools=self._toolbox,
             answer=self.output_schema,
-            history=self._limits,
+            history=self._limits if self._limits is None or budget is None else self._limits.wide(),
+            budget=budget,
             max_steps=self.max_steps,
             state_defaults={key: checks.decode(text) for key, text in self._state_texts.items()},
             with_summary=self.add_session_summary_to_context,

@@ -40,6 +40,7 @@ from recollect.store.outcome import certain
 from recollect.store.sessions import get_run, get_values
 from recollect.store.turns import Commit, OpenRun, append_messages, finish_run, input_count, renew_lease
 from recollect.summary import context_text
+from recollect.tokens import TOKENIZERS
 from recollect.tools import RunContext, ToolResult, Work, schema_of
 
 log = logging.getLogger("recollect")
@@ -174,6 +175,7 @@ class Turn:
                 with_state=plan.with_state,
                 with_summary=plan.with_summary,
             )
+            opened = await fitted(plan, self._access, opened)
             keep_alive(self._access.db, opened)
             self._adopt(opened)
             self._context.session_state = self._state.live
@@ -418,6 +420,8 @@ class Turn:
             steps=self._steps,
             history_runs=history.runs,
             history_cut=history.cut,
+            history_tokens=history.tokens,
+            history_counted=history.counted,
         )
 
     def _output(self, status: RunStatus, metrics: RunMetrics, error: str | None, at: datetime) -> RunOutput:
@@ -448,6 +452,16 @@ class Turn:
         if plan.answer is None or status is not RunStatus.completed:
             return run
         return msgspec.structs.replace(run, parsed=parse_answer(plan.answer, run.content))
+
+
+async def fitted(plan: Plan, access: Access, opened: OpenRun) -> OpenRun:
+    """The run with the past as the model is shown it, where tokens are counted no more than may be."""
+    past = opened.history
+    if plan.budget is not None:
+        return msgspec.structs.replace(opened, history=await plan.budget.fit(past, access.world))
+    if past.messages and plan.history is not None and plan.history.tokens is not None:
+        TOKENIZERS.ask(plan.model.id)
+    return opened
 
 
 def _cancel_there(turn: weakref.ref[Turn]) -> None:

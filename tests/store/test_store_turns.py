@@ -223,14 +223,14 @@ def _chosen(whole: list[tuple[Message, ...]], limits: HistoryLimits) -> History:
         if room < 0:
             break
         kept.insert(0, run)
-    messages = repair([message for run in kept for message in run])
+    said = repair((number, message) for number, run in enumerate(kept) for message in run)
     cut = len(kept) < len(whole)
-    if limits.messages is not None and len(messages) > limits.messages:
-        messages = messages[len(messages) - limits.messages :]
-        while messages and messages[0].role == "tool":
-            messages = messages[1:]
+    if limits.messages is not None and len(said) > limits.messages:
+        said = said[len(said) - limits.messages :]
+        while said and said[0][1].role == "tool":
+            said = said[1:]
         cut = True
-    return History(tuple(messages), len(kept), cut)
+    return History(tuple(message for _, message in said), len({number for number, _ in said}), cut)
 
 
 @given(

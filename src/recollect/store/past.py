@@ -37,9 +37,9 @@ class Past(msgspec.Struct, frozen=True):
 
     def history(self, limits: HistoryLimits) -> History:
         """What the model is shown of it."""
-        _, _, said_by, bodies, *_ = zip(*self.rows, strict=True) if self.rows else ((),) * 4
+        seqs, _, said_by, bodies, *_ = zip(*self.rows, strict=True) if self.rows else ((),) * 4
         return select(
-            Message.stored_all(said_by, bodies), self.runs, limits, older=self.older, tools=has_tools(said_by, bodies)
+            Message.stored_all(said_by, bodies), seqs, limits, older=self.older, tools=has_tools(said_by, bodies)
         )
 
 

@@ -20,9 +20,10 @@ from recollect.store.turns import Commit, OpenRun
 class _PastRun:
     """A run of the past."""
 
-    __slots__ = ("bytes", "chars", "messages", "tools")
+    __slots__ = ("bytes", "chars", "messages", "seq", "tools")
 
-    def __init__(self, roles: Sequence[str], bodies: Sequence[str]) -> None:
+    def __init__(self, seq: int, roles: Sequence[str], bodies: Sequence[str]) -> None:
+        self.seq = seq
         self.messages = Message.stored_all(roles, bodies)
         self.chars = sum(message.chars for message in self.messages)
         self.tools = has_tools(roles, bodies)
@@ -46,19 +47,23 @@ class Window:
     def of(cls, past: Past, at: tuple[int, int], limits: HistoryLimits) -> Window:
         """The window that was read at this epoch and version."""
         runs = [list(zip(*rows, strict=True)) for _, rows in groupby(past.rows, itemgetter(0))]
-        return cls(at, limits, [_PastRun(roles, bodies) for _, _, roles, bodies, *_ in runs], older=past.older)
+        return cls(
+            at, limits, [_PastRun(seqs[0], roles, bodies) for seqs, _, roles, bodies, *_ in runs], older=past.older
+        )
 
     def history(self) -> History:
         """What the model is shown of it."""
         if self._history is None:
             messages = [message for run in self._runs for message in run.messages]
+            seqs = [run.seq for run in self._runs for _ in run.messages]
             tools = any(run.tools for run in self._runs)
-            self._history = select(messages, len(self._runs), self.limits, older=self._older, tools=tools)
+            chars = sum(run.chars for run in self._runs)
+            self._history = select(messages, seqs, self.limits, older=self._older, tools=tools, chars=chars)
         return self._history
 
-    def then(self, at: tuple[int, int], said: Sequence[Message]) -> Window:
+    def then(self, at: tuple[int, int], seq: int, said: Sequence[Message]) -> Window:
         """The window after one more run; older runs make room for it."""
-        new = _PastRun([message.role for message in said], [message.to_json() for message in said])
+        new = _PastRun(seq, [message.role for message in said], [message.to_json() for message in said])
         runs = [*self._runs, new]
         chars, first = sum(run.chars for run in runs), 0
         while first < len(runs) and (chars > self.limits.chars or len(runs) - first > self.limits.runs):
@@ -95,4 +100,4 @@ class Growing:
             return None
         if run.parent_run_id is not None or status not in HISTORY_STATUSES:
             return self._window.later(self._at)
-        return self._window.then(self._at, [self._said[place] for place in sorted(self._said)])
+        return self._window.then(self._at, run.run_seq, [self._said[place] for place in sorted(self._said)])
