@@ -29,12 +29,14 @@ from recollect.models import open_model
 from recollect.naming import SessionNamer
 from recollect.plan import FollowUp, Others, Plan
 from recollect.port import Access, Model, World, drive
+from recollect.recall import chat_history_tool, past_session_tools
 from recollect.run import RunOutput
 from recollect.runtime import Runtime
 from recollect.screen import Screen
 from recollect.scribe import Scribe, follow_up
 from recollect.state import update_session_state
 from recollect.store import Store, sessions
+from recollect.store.lists import MOST
 from recollect.store.turns import Commit, new_id
 from recollect.stream import AsyncRunStream, RunStream
 from recollect.summary import SessionSummaryManager
@@ -85,6 +87,11 @@ class RunnerOptions(TypedDict, total=False):
     num_history_runs: int | None
     num_history_messages: int | None
     history_tokens: int | None
+    max_tool_calls_from_history: int | None
+    read_chat_history: bool
+    search_past_sessions: bool
+    num_past_sessions_to_search: int
+    num_past_session_runs_in_search: int
     concurrent_runs: Others
     queue_timeout: float
     cache_session: bool | SessionCache
@@ -142,6 +149,10 @@ class Runner(Runtime):
         num_history_messages: int | None = None,
         history_tokens: int | None = 8000,
         max_tool_calls_from_history: int | None = None,
+        read_chat_history: bool = False,
+        search_past_sessions: bool = False,
+        num_past_sessions_to_search: int = 20,
+        num_past_session_runs_in_search: int = 3,
         concurrent_runs: Others = "allow",
         queue_timeout: float = 60.0,
         store_media: bool = True,
@@ -183,6 +194,11 @@ class Runner(Runtime):
                 beside it and their results. Tokens are counted by tiktoken where it is installed
                 (``recollect[tokens]``) and has its vocabulary, which is loaded off to the side; else four characters
                 of JSON are taken for one. ``run.metrics`` tells how many were sent, and which it was.
+            read_chat_history: whether the model is given a tool ``get_chat_history``, which reads what was said in the
+                session.
+            search_past_sessions: whether it is given the tools ``search_past_sessions`` and ``read_past_session``,
+                which look at the other sessions of the same user, never at anybody else's: at so many
+                (``num_past_sessions_to_search``), and the newest runs of each (``num_past_session_runs_in_search``).
             concurrent_runs: what a run does while another one is under way in its session: ``allow``, both go on and
                 both are kept; ``queue``, it waits for those before it, at most ``queue_timeout`` seconds; ``refuse``.
             store_media: whether pictures, documents and sound in messages are stored. Without that a note such as
@@ -210,8 +226,18 @@ class Runner(Runtime):
         limits = HistoryLimits.checked(
             num_history_runs, history_tokens, num_history_messages, max_tool_calls_from_history
         )
-        own_tools = [update_session_state] if checks.flag("enable_agentic_state", enable_agentic_state) else []
-        box = toolbox([*tools, *own_tools])
+        recalled = past_session_tools(
+            checks.count("num_past_sessions_to_search", num_past_sessions_to_search, least=1, most=MOST - 1),
+            checks.count("num_past_session_runs_in_search", num_past_session_runs_in_search, least=1),
+        )
+        box = toolbox(
+            [
+                *tools,
+                *([update_session_state] if checks.flag("enable_agentic_state", enable_agentic_state) else ()),
+                *([chat_history_tool()] if checks.flag("read_chat_history", read_chat_history) else ()),
+                *(recalled if checks.flag("search_past_sessions", search_past_sessions) else ()),
+            ]
+        )
         made: dict[str, Any] = {
             "model": (own := _model(model)),
             "name": None if name is None else checks.name("name", name),
