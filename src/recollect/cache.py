@@ -23,7 +23,7 @@ from recollect.message import Message
 from recollect.port import Access, Operation, P, T, drive
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
-from recollect.store import OpenRun, Store, begin, changes, rows, sessions, sizes, turns
+from recollect.store import OpenRun, Store, begin, deletion, rows, sessions, sizes, turns
 from recollect.store.copies import Copy, copy_session, follows, get_version
 from recollect.store.turns import Commit
 from recollect.store.window import Growing, Window
@@ -321,15 +321,24 @@ class Copies:
 
     async def delete_session(self, access: Access, session_id: str, user_id: str | None = None) -> None:
         """Delete a session, here too."""
-        await access.do(changes.delete_session, session_id, user_id)
+        await access.do(deletion.delete_session, session_id, user_id)
         self._cache.forget((self._number, session_id))
 
     async def delete_if_there(self, access: Access, session_id: str, user_id: str | None = None) -> bool:
         """Delete a session, here too; False when there is none for this caller."""
-        was_there = await access.do(changes.delete_if_there, session_id, user_id)
+        was_there = await access.do(deletion.delete_if_there, session_id, user_id)
         if was_there:
             self._cache.forget((self._number, session_id))
         return was_there
+
+    async def delete_if_due(
+        self, access: Access, session_id: str, user_id: str | None = None, before: int | None = None
+    ) -> bool:
+        """Delete a session whose time is over, here too; False when it is not."""
+        was_due = await access.do(deletion.delete_if_due, session_id, user_id, before)
+        if was_due:
+            self._cache.forget((self._number, session_id))
+        return was_due
 
     def _lacks(self, session_id: str) -> bool:
         """Whether there is no copy: then a part is read as a part."""
@@ -386,8 +395,9 @@ _CACHED: Final[dict[Any, Callable[..., Coroutine[Any, Any, Any]]]] = {
     begin.begin_run: Copies.begin_run,
     turns.append_messages: Copies.append_messages,
     turns.finish_run: Copies.finish_run,
-    changes.delete_session: Copies.delete_session,
-    changes.delete_if_there: Copies.delete_if_there,
+    deletion.delete_session: Copies.delete_session,
+    deletion.delete_if_there: Copies.delete_if_there,
+    deletion.delete_if_due: Copies.delete_if_due,
 }
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Protocol, Unpack
 
 from recollect import checks, scribe
@@ -28,7 +29,7 @@ from recollect.session import (
     SessionSummary,
     TeamSession,
 )
-from recollect.store import changes, continued, lists, removed, sessions, summaries
+from recollect.store import changes, continued, deletion, fork, lists, marks, removed, sessions, summaries
 from recollect.store.lists import SessionFilters
 
 
@@ -264,6 +265,150 @@ async def update_session_state(
     return state
 
 
+async def get_session_metadata(
+    at: Call, session_id: str | None = None, *, user_id: str | None = None
+) -> dict[str, Any]:
+    """The session's metadata, made afresh for each reader.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    metadata: dict[str, Any] = await at.do(
+        sessions.get_values, at.session_id(session_id, "get_session_metadata"), "metadata", at.user_id(user_id)
+    )
+    return metadata
+
+
+async def update_session_metadata(
+    at: Call,
+    metadata_updates: Mapping[str, Any],
+    session_id: str | None = None,
+    *,
+    user_id: str | None = None,
+) -> dict[str, Any]:
+    """Set top-level keys of the session's metadata, each as a whole; give the metadata as they then are.
+
+    Raises:
+        InvalidArgument: a value cannot be stored; nothing was written.
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "update_session_metadata")
+    metadata: dict[str, Any] = await at.do(
+        changes.update_values, session_id, "metadata", metadata_updates, at.user_id(user_id)
+    )
+    return metadata
+
+
+async def tag_session(
+    at: Call,
+    session_id: str | None = None,
+    tags: Sequence[str] = (),
+    *,
+    remove: Sequence[str] = (),
+    user_id: str | None = None,
+) -> tuple[str, ...]:
+    """Add tags to the session and take others away; give all that it then has.
+
+    Raises:
+        InvalidArgument: a tag is none, or is to be added and removed; nothing was written.
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "tag_session")
+    found: tuple[str, ...] = await at.do(
+        changes.tag_session, session_id, tags, remove=remove, user_id=at.user_id(user_id)
+    )
+    return found
+
+
+async def archive_session(
+    at: Call,
+    session_id: str | None = None,
+    archived: bool = True,  # noqa: FBT001, FBT002 - as the store has it
+    *,
+    user_id: str | None = None,
+) -> SessionHeader:
+    """Put the session away, or back; give its header as it then is. It may be used all the same.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "archive_session")
+    header: SessionHeader = await at.do(marks.archive_session, session_id, archived, at.user_id(user_id))
+    return header
+
+
+async def pin_session(
+    at: Call,
+    session_id: str | None = None,
+    pinned: bool = True,  # noqa: FBT001, FBT002 - as the store has it
+    *,
+    user_id: str | None = None,
+) -> SessionHeader:
+    """Pin the session, or let go of it; give its header as it then is.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "pin_session")
+    header: SessionHeader = await at.do(marks.pin_session, session_id, pinned, at.user_id(user_id))
+    return header
+
+
+async def set_session_expiry(
+    at: Call, session_id: str | None = None, expire_after: timedelta | None = None, *, user_id: str | None = None
+) -> SessionHeader:
+    """Say how long from now, and from the begin of each later run, the session is kept; None keeps it for good.
+
+    Raises:
+        InvalidArgument: it is no span of time; nothing was written.
+        SessionNotFound: there is no such session for this caller.
+    """
+    session_id = at.session_id(session_id, "set_session_expiry")
+    header: SessionHeader = await at.do(marks.set_session_expiry, session_id, expire_after, at.user_id(user_id))
+    return header
+
+
+async def fork_session(
+    at: Call,
+    session_id: str | None = None,
+    at_run: str | None = None,
+    name: str | None = None,
+    *,
+    before_run: str | None = None,
+    new_session_id: str | None = None,
+    user_id: str | None = None,
+) -> AgentSession | TeamSession:
+    """Make a session of what is in this one: all of it, or up to a run.
+
+    ``at_run`` is the last run that comes along, ``before_run`` the first that does not. Runs of members come with the
+    run that they are part of; one under way comes as interrupted. State, metadata and tags are those of now, and the
+    metadata say where it comes from: ``forked_from`` is the session, ``forked_at`` the last run that came along. It is
+    neither archived nor pinned.
+
+    Raises:
+        InvalidArgument: both runs are named, or one that is part of another; or something cannot be stored.
+        SessionNotFound: there is no such session for this caller.
+        RunNotFound: it has no such run.
+        RunConflict: the run was replaced by another.
+        SessionConflict: there is a session with the new id.
+    """
+    session_id = at.session_id(session_id, "fork_session")
+    user_id = at.user_id(user_id)
+    header: SessionHeader = await at.do(
+        fork.fork_session,
+        session_id,
+        at_run=at_run,
+        before_run=before_run,
+        new_session_id=new_session_id,
+        name=name,
+        user_id=user_id,
+    )
+    session: AgentSession | TeamSession | None = await at.do(sessions.get_session, header.session_id, user_id)
+    if session is None:
+        raise _missing(header.session_id)
+    return session
+
+
 async def get_session_metrics(at: Call, session_id: str | None = None, *, user_id: str | None = None) -> SessionMetrics:
     """What the session took in all.
 
@@ -421,7 +566,30 @@ async def delete_session(at: Call, session_id: str, user_id: str | None = None) 
     Raises:
         SessionNotFound: there is no such session for this caller.
     """
-    await at.do(changes.delete_session, session_id, at.user_id(user_id))
+    await at.do(deletion.delete_session, session_id, at.user_id(user_id))
+
+
+async def delete_sessions(
+    at: Call,
+    session_ids: Sequence[str] | None = None,
+    user_id: str | None = None,
+    *,
+    older_than: timedelta | datetime | None = None,
+) -> int:
+    """Delete sessions, each in a transaction of its own; give how many there were for this caller.
+
+    ``older_than`` deletes those that had no activity since: of the ones that are named, or where none is, of all. A
+    session in which somebody is at work is not old.
+
+    Raises:
+        InvalidArgument: neither is given.
+    """
+    return await deletion.delete_sessions(at.access, session_ids, at.user_id(user_id), older_than=older_than)
+
+
+async def delete_user(at: Call, user_id: str) -> int:
+    """Delete all sessions of a user, expired ones too; give how many there were."""
+    return await deletion.delete_user(at.access, user_id)
 
 
 async def delete_run(at: Call, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> None:

@@ -150,6 +150,20 @@ def moment(argument: str, value: object) -> int:
     return micros(value)
 
 
+def span(argument: str, value: object, *, least: int = 1) -> int:
+    """Accept a span of time, as a timedelta or in microseconds; give microseconds."""
+    if isinstance(value, timedelta):
+        return count(argument, value // timedelta(microseconds=1), least=least)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgument(argument, f"must be a timedelta, not {_short(value)}")
+    return count(argument, value, least=least)
+
+
+def optional_span(argument: str, value: object) -> int | None:
+    """Accept a span of time or None."""
+    return None if value is None else span(argument, value)
+
+
 def count(argument: str, value: object, *, least: int = 0, most: int = 1 << 53) -> int:
     """Accept a whole number within bounds."""
     if not isinstance(value, int) or isinstance(value, bool):

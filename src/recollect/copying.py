@@ -24,7 +24,7 @@ from recollect.errors import DatabaseError, InvalidArgument
 from recollect.port import Duplicate, Params, Row, Statement, Tx, drive, reads, writes
 from recollect.run import RunStatus
 from recollect.store import Store
-from recollect.store.rows import LOCK, MINE
+from recollect.store.rows import LOCK, OWNED
 from recollect.store.turns import new_token
 
 SESSIONS: Final = 200
@@ -252,7 +252,7 @@ def _reason(error: Exception) -> str:
 
 @reads
 async def _count(tx: Tx, user_id: str | None) -> int:
-    [[(count,)]] = await tx.execute((f"select count(*) from recollect_sessions s where {MINE}", {"user_id": user_id}))
+    [[(count,)]] = await tx.execute((f"select count(*) from recollect_sessions s where {OWNED}", {"user_id": user_id}))
     return int(count)
 
 
@@ -397,7 +397,7 @@ _NEXT: Final = f"""
 select s.session_id, s.message_count, (
     select coalesce(sum(r.chars), 0) from recollect_runs r where r.session_id = s.session_id
 )
-from recollect_sessions s where s.session_id > :after and {MINE} order by s.session_id limit :limit
+from recollect_sessions s where s.session_id > :after and {OWNED} order by s.session_id limit :limit
 """
 
 _THERE: Final = "select session_id from recollect_sessions where session_id = :session_id"

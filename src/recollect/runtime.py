@@ -58,6 +58,20 @@ class Runtime(Closing):
     aget_session_state = waiting(calls.get_session_state)
     update_session_state = blocking(calls.update_session_state)
     aupdate_session_state = waiting(calls.update_session_state)
+    get_session_metadata = blocking(calls.get_session_metadata)
+    aget_session_metadata = waiting(calls.get_session_metadata)
+    update_session_metadata = blocking(calls.update_session_metadata)
+    aupdate_session_metadata = waiting(calls.update_session_metadata)
+    tag_session = blocking(calls.tag_session)
+    atag_session = waiting(calls.tag_session)
+    archive_session = blocking(calls.archive_session)
+    aarchive_session = waiting(calls.archive_session)
+    pin_session = blocking(calls.pin_session)
+    apin_session = waiting(calls.pin_session)
+    set_session_expiry = blocking(calls.set_session_expiry)
+    aset_session_expiry = waiting(calls.set_session_expiry)
+    fork_session = blocking(calls.fork_session)
+    afork_session = waiting(calls.fork_session)
     get_session_metrics = blocking(calls.get_session_metrics)
     aget_session_metrics = waiting(calls.get_session_metrics)
     get_session_name = blocking(calls.get_session_name)
@@ -84,6 +98,10 @@ class Runtime(Closing):
     aclaim_session = waiting(calls.claim_session)
     delete_session = blocking(calls.delete_session)
     adelete_session = waiting(calls.delete_session)
+    delete_sessions = blocking(calls.delete_sessions)
+    adelete_sessions = waiting(calls.delete_sessions)
+    delete_user = blocking(calls.delete_user)
+    adelete_user = waiting(calls.delete_user)
     delete_run = blocking(calls.delete_run)
     adelete_run = waiting(calls.delete_run)
 
@@ -94,6 +112,14 @@ class Runtime(Closing):
     def aiter_sessions(self, **filters: Unpack[SessionFilters]) -> AsyncIterator[SessionHeader]:
         """As `iter_sessions`, for ``async for``."""
         return self.db.aiter_sessions(**self._scoped(filters))
+
+    def export_user(self, user_id: str) -> Iterator[dict[str, Any]]:
+        """Every session of a user with all that is stored in it, as JSON values."""
+        return self.db.export_user(user_id)
+
+    def aexport_user(self, user_id: str) -> AsyncIterator[dict[str, Any]]:
+        """As `export_user`, for ``async for``."""
+        return self.db.aexport_user(user_id)
 
     def _scoped(self, filters: SessionFilters) -> SessionFilters:
         return filters if filters.get("user_id") is not None else {**filters, "user_id": self.user_id}

@@ -7,7 +7,7 @@ changing it changes nothing for anyone else until `save_session`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, overload
 
 import msgspec
@@ -46,6 +46,9 @@ class SessionHeader(msgspec.Struct, frozen=True, kw_only=True):
     archived: bool = False
     pinned: bool = False
     expires_at: datetime | None = None
+    """From when on it is gone; None: never."""
+    expire_after: timedelta | None = None
+    """How long after the begin of its last run that is."""
     run_count: int = 0
     """Top-level runs."""
     completed_count: int = 0

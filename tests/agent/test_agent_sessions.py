@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -180,12 +181,26 @@ async def _sessions(report: Any) -> list[None]:
     return [None] * (getattr(found, "named", 0) + getattr(found, "summarised", 0) + getattr(found, "sessions", 0))
 
 
+async def _counted(count: Any) -> list[None]:
+    """As many as were counted."""
+    return [None] * await count
+
+
 ISOLATED: dict[str, Any] = {
     "cancel_run": lambda agent, s, user: agent.cancel_run("r", s, user_id=user),
     "claim_session": lambda agent, s, _: agent.claim_session(s, "alice"),
     "continue_run": lambda agent, s, user: agent.continue_run("r", session_id=s, user_id=user),
     "create_session_summaries": lambda agent, _, user: _sessions(agent.create_session_summaries(user_id=user)),
     "create_session_summary": lambda agent, s, user: agent.create_session_summary(s, user_id=user),
+    "archive_session": lambda agent, s, user: agent.archive_session(s, user_id=user),
+    "delete_sessions": lambda agent, s, user: _counted(agent.delete_sessions([s], user)),
+    "delete_user": lambda agent, _, user: _counted(agent.delete_user(user)),
+    "fork_session": lambda agent, s, user: agent.fork_session(s, user_id=user),
+    "get_session_metadata": lambda agent, s, user: agent.get_session_metadata(s, user_id=user),
+    "pin_session": lambda agent, s, user: agent.pin_session(s, user_id=user),
+    "set_session_expiry": lambda agent, s, user: agent.set_session_expiry(s, timedelta(days=1), user_id=user),
+    "tag_session": lambda agent, s, user: agent.tag_session(s, ["red"], user_id=user),
+    "update_session_metadata": lambda agent, s, user: agent.update_session_metadata({"a": 1}, s, user_id=user),
     "delete_run": lambda agent, s, user: agent.delete_run("r", s, user_id=user),
     "delete_session": lambda agent, s, user: agent.delete_session(s, user_id=user),
     "estimate_names": lambda agent, _, user: _sessions(agent.estimate_names(user_id=user)),
@@ -210,6 +225,7 @@ WITHOUT_A_USER = {
     "aclose": "closes the database",
     "close": "closes the database",
     "conversation": "binds ids; its methods are those of the agent",
+    "export_user": "names its user; tested with the store",
     "flush": "waits",
     "iter_sessions": "pages of get_sessions; tested below",
     "replace": "makes another agent",

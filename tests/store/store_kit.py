@@ -46,6 +46,7 @@ class Face(Protocol):
     clock: MovingClock
 
     def __getattr__(self, method: str) -> Callable[..., Any]: ...
+    def each(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]: ...
 
 
 class SyncFace:
@@ -62,9 +63,13 @@ class SyncFace:
 
         return awaited
 
-    async def iter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
-        for header in self.db.iter_sessions(**filters):
-            yield header
+    async def each(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        """The items of a method that gives them one after the other."""
+        for item in getattr(self.db, method)(*args, **kwargs):
+            yield item
+
+    def iter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
+        return self.each("iter_sessions", **filters)
 
 
 class AsyncFace:
@@ -76,10 +81,13 @@ class AsyncFace:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         return getattr(self.db, f"a{method}")
 
-    async def iter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
-        async with aclosing(self.db.aiter_sessions(**filters)) as headers:
-            async for header in headers:
-                yield header
+    async def each(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        async with aclosing(getattr(self.db, f"a{method}")(*args, **kwargs)) as items:
+            async for item in items:
+                yield item
+
+    def iter_sessions(self, **filters: Any) -> AsyncIterator[SessionHeader]:
+        return self.each("iter_sessions", **filters)
 
 
 @contextmanager

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from importlib import import_module
+from inspect import isasyncgenfunction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +41,11 @@ from recollect.store import (
     claims,
     continued,
     copies,
+    deletion,
+    export,
+    fork,
     lists,
+    marks,
     names,
     outcome,
     removed,
@@ -128,6 +134,10 @@ def fill(store: Store) -> Held:
     run = store.transact(begin.begin_run, "s", [user()], run_id="open", token=1)
     store.begin_run("d", [user()], run_id="dead")
     store.transact(change_rows, "update recollect_leases set until = 0 where session_id = 'd'")
+    store.transact(change_rows, "insert into recollect_values values ('s', 'tag', 'old', 'null')")
+    store.begin_run("e", [user()], state={"k": 1}, prompt=system(), expire_after=timedelta(days=1))
+    store.transact(change_rows, "update recollect_sessions set expires_at = 0 where session_id = 'e'")
+    store.transact(change_rows, "delete from recollect_leases where session_id = 'e'")
     for run_id in ("p1", "p2"):
         store.finish_run(store.begin_run("p", [user(run_id)], run_id=run_id, prompt=system()), [answer()])
     store.finish_run(store.begin_run("p", [user()], run_id="m", parent_run_id="p1", agent_id="m"), [answer()])
@@ -184,8 +194,8 @@ class Case(NamedTuple):
         random.seed(1)
         args, kwargs = self.arguments(world)
         name = self.operation.__name__
-        if self.operation is lists.iter_sessions:
-            return [header.session_id async for header in db.iter_sessions(**kwargs)]
+        if isasyncgenfunction(self.operation):
+            return [item async for item in db.each(name, *args, **kwargs)]
         if getattr(getattr(Store, name, None), "__wrapped__", None) is self.operation:
             return await getattr(db, name)(*args, **kwargs)
         return await db.transact(self.operation, *args, **kwargs)
@@ -209,7 +219,7 @@ CASES = {
     "get metrics": Case(sessions.get_metrics, lambda _: given("s")),
     "list": Case(lists.get_sessions, lambda _: given()),
     "find by prefix": Case(lists.find_sessions_by_prefix, lambda _: given("u")),
-    "ids of a user": Case(changes.list_ids, lambda _: given("u")),
+    "ids of a user": Case(deletion.list_ids, lambda _: given("u")),
     "iterate": Case(lists.iter_sessions, lambda _: given(limit=1)),
     "set name": Case(changes.set_session_name, lambda _: given("s", "Named")),
     "save": Case(changes.save_session, lambda world: given(world.session)),
@@ -217,10 +227,10 @@ CASES = {
     "upsert": Case(changes.upsert_session, lambda _: given(imported("s"))),
     "upsert a new one": Case(changes.upsert_session, lambda _: given(imported("new"))),
     "claim": Case(changes.claim_session, lambda _: given("s", "u")),
-    "delete": Case(changes.delete_session, lambda _: given("s")),
-    "delete if there": Case(changes.delete_if_there, lambda _: given("s")),
-    "delete several": Case(changes.delete_sessions, lambda _: given(["s", "nowhere", "u1"])),
-    "delete user": Case(changes.delete_user, lambda _: given("u")),
+    "delete": Case(deletion.delete_session, lambda _: given("s")),
+    "delete if there": Case(deletion.delete_if_there, lambda _: given("s")),
+    "delete several": Case(deletion.delete_sessions, lambda _: given(["s", "nowhere", "u1"])),
+    "delete user": Case(deletion.delete_user, lambda _: given("u")),
     "begin": Case(begin.begin_run, lambda _: given("s", [user(), user()], run_id="r", state={"k": 3}, **ALL)),
     "begin in a new session": Case(begin.begin_run, lambda _: given("new", [user()], run_id="r", prompt=system())),
     "begin again": Case(begin.begin_run, lambda _: given("s", [user()], run_id="failed", again=True, **ALL)),
@@ -238,6 +248,23 @@ CASES = {
     "append behind": Case(turns.append_messages, lambda world: given(world.run, [answer()])),
     "finish": Case(turns.finish_run, lambda world: given(world.run, [answer()], state={"k": "5"})),
     "finish in the place of another": Case(turns.finish_run, lambda world: given(world.candidate, [answer()])),
+    "tag": Case(changes.tag_session, lambda _: given("s", ["red", "blue"], remove=["old"])),
+    "archive": Case(marks.archive_session, lambda _: given("s")),
+    "pin": Case(marks.pin_session, lambda _: given("s")),
+    "set expiry": Case(marks.set_session_expiry, lambda _: given("s", timedelta(days=1))),
+    "fork": Case(fork.fork_session, lambda _: given("p", at_run="p1", new_session_id="f")),
+    "fork all": Case(fork.fork_session, lambda _: given("s", new_session_id="f")),
+    "begin where one has expired": Case(begin.begin_run, lambda _: given("e", [user()], run_id="r", **ALL)),
+    "create where one has expired": Case(changes.create_session, lambda _: given("e")),
+    "purge": Case(deletion.purge_sessions, lambda _: given()),
+    "count what is old": Case(deletion.purge_sessions, lambda _: given(older_than=timedelta(0), dry_run=True)),
+    "delete if due": Case(deletion.delete_if_due, lambda _: given("e")),
+    "list what is due": Case(deletion.list_due, lambda _: given(None, None, 9)),
+    "what is due": Case(deletion.iter_purgeable, lambda _: given(older_than=timedelta(0))),
+    "get moment": Case(deletion.get_moment, lambda _: given(5)),
+    "export user": Case(export.export_user, lambda _: given("u")),
+    "export session": Case(export.export_session, lambda _: given("s")),
+    "ids of a user, onward": Case(export.list_ids_after, lambda _: given("u", "u1")),
     "delete run": Case(removed.delete_run, lambda _: given("p1", "p")),
     "renew lease": Case(turns.renew_lease, lambda world: given(world.run)),
     "renew leases": Case(turns.renew_leases, lambda world: given([world.run.token])),

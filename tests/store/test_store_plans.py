@@ -26,6 +26,7 @@ from recollect.store import (
     claims,
     continued,
     copies,
+    deletion,
     lists,
     names,
     outcome,
@@ -144,7 +145,7 @@ def test_a_header_is_found_by_its_key(store: SqliteDb) -> None:
         (summaries.get_summary, ("s",)),
         (summaries.get_unsummarised, ("s",)),
         (claims.let_go, (["s"], 1)),
-        (changes.delete_session, ("s",)),
+        (deletion.delete_session, ("s",)),
     ],
 )
 def test_nothing_asked_of_one_session_walks_a_table_or_sorts(

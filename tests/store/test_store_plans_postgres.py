@@ -31,6 +31,7 @@ from recollect.store import (
     claims,
     continued,
     copies,
+    deletion,
     lists,
     names,
     outcome,
@@ -243,7 +244,7 @@ def _hot(db: PostgresDb) -> dict[str, tuple[Operation[..., Any], tuple[Any, ...]
         "unsummarised": (summaries.get_unsummarised, ("s7",), {}),
         "summarised": (summaries.finish_summary, ("s7", since, 1, SessionSummary(summary="They spoke."), 5), {}),
         "let go": (claims.let_go, (["s7"], 1), {}),
-        "delete": (changes.delete_session, ("s7",), {}),
+        "delete": (deletion.delete_session, ("s7",), {}),
     }
 
 

@@ -19,7 +19,7 @@ from recollect.errors import RecollectError, RunConflict, SessionNotFound
 from recollect.port import Operation, Row, Statement, Tx, is_at_once, reads, writes
 from recollect.run import RunOutput
 from recollect.session import AgentSession
-from recollect.store import begin, changes, turns
+from recollect.store import begin, changes, deletion, turns
 
 PATIENCE = 0.1
 """Seconds after which somebody is thought to wait for the one who is held."""
@@ -112,7 +112,7 @@ def test_a_session_made_while_it_is_deleted_is_there_or_gone_but_never_in_part(d
     def make(session_id: str) -> None:
         db.begin_run(session_id, [user()], state={"key": 1})
 
-    for session_id, _, _ in meet(db, nothing, make, changes.delete_if_there):
+    for session_id, _, _ in meet(db, nothing, make, deletion.delete_if_there):
         there = {table: len(db.transact(rows_of, table, session_id)) for table in TABLES}
         assert set(there.values()) == {0} or there == dict.fromkeys(TABLES, 1) | {"prompts": 0}, there
 
@@ -131,7 +131,7 @@ def test_a_session_stored_whole_while_it_is_deleted_is_stored(db: PostgresDb) ->
         return AgentSession(session_id, runs=[run])
 
     for session_id, came, other in meet(
-        db, db.create_session, lambda session_id: db.upsert_session(whole(session_id)), changes.delete_session
+        db, db.create_session, lambda session_id: db.upsert_session(whole(session_id)), deletion.delete_session
     ):
         assert came is None
         assert not isinstance(other, RecollectError), other

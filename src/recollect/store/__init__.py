@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Concatenate
 from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Access, Database, Operation, P, T, drive
-from recollect.store import begin, changes, lists, removed, sessions, turns
+from recollect.store import begin, changes, deletion, export, fork, lists, marks, removed, sessions, turns
 from recollect.store.turns import OpenRun
 
 __all__ = ["OpenRun", "Store", "keep_alive"]
@@ -104,6 +104,14 @@ class Store(Closing, ABC):
     afind_sessions_by_prefix = waiting(lists.find_sessions_by_prefix)
     iter_sessions = iterating(lists.iter_sessions)
     aiter_sessions = aiterating(lists.iter_sessions)
+    tag_session = blocking(changes.tag_session)
+    atag_session = waiting(changes.tag_session)
+    archive_session = blocking(marks.archive_session)
+    aarchive_session = waiting(marks.archive_session)
+    pin_session = blocking(marks.pin_session)
+    apin_session = waiting(marks.pin_session)
+    set_session_expiry = blocking(marks.set_session_expiry)
+    aset_session_expiry = waiting(marks.set_session_expiry)
     set_session_name = blocking(changes.set_session_name)
     aset_session_name = waiting(changes.set_session_name)
     save_session = blocking(changes.save_session)
@@ -112,12 +120,20 @@ class Store(Closing, ABC):
     aupsert_session = waiting(changes.upsert_session)
     claim_session = blocking(changes.claim_session)
     aclaim_session = waiting(changes.claim_session)
-    delete_session = blocking(changes.delete_session)
-    adelete_session = waiting(changes.delete_session)
-    delete_sessions = blocking(changes.delete_sessions)
-    adelete_sessions = waiting(changes.delete_sessions)
-    delete_user = blocking(changes.delete_user)
-    adelete_user = waiting(changes.delete_user)
+    delete_session = blocking(deletion.delete_session)
+    adelete_session = waiting(deletion.delete_session)
+    delete_sessions = blocking(deletion.delete_sessions)
+    adelete_sessions = waiting(deletion.delete_sessions)
+    fork_session = blocking(fork.fork_session)
+    afork_session = waiting(fork.fork_session)
+    purge_sessions = blocking(deletion.purge_sessions)
+    apurge_sessions = waiting(deletion.purge_sessions)
+    iter_purgeable = iterating(deletion.iter_purgeable)
+    aiter_purgeable = aiterating(deletion.iter_purgeable)
+    export_user = iterating(export.export_user)
+    aexport_user = aiterating(export.export_user)
+    delete_user = blocking(deletion.delete_user)
+    adelete_user = waiting(deletion.delete_user)
     begin_run = blocking(begin.begin_run)
     abegin_run = waiting(begin.begin_run)
     append_messages = blocking(turns.append_messages)

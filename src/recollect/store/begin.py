@@ -7,6 +7,7 @@ Every later statement repeats the condition, so that a closed gate changes nothi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from recollect.port import Duplicate, Params, Statement, Tx, at_once, looks, rea
 from recollect.session import read_summary
 from recollect.store import turns
 from recollect.store.attempts import discard
+from recollect.store.deletion import clear_expired
 from recollect.store.newest import UNDER_WAY
 from recollect.store.past import past, read_past
 from recollect.store.replaced import find_place
@@ -52,6 +54,7 @@ async def begin_run(
     with_summary: bool = False,
     again: bool = False,
     alone: bool = False,
+    expire_after: timedelta | int | None = None,
     known: tuple[int, int] | None = None,
     token: int | None = None,
 ) -> OpenRun:
@@ -62,8 +65,9 @@ async def begin_run(
     run take the place of an attempt under the same ``run_id`` that failed, was cancelled or was interrupted: what that
     had stored is gone. ``replaces`` names a run whose place this one is to have: its past is what came before that
     place, and until it is completed the conversation is as it was. ``alone`` refuses a run beside one that is under
-    way. ``known`` is the epoch and version of a session whose past the caller has: while that is the newest, it is not
-    read, and ``past`` is None.
+    way. ``expire_after`` is how long after this begin, or a later one, the session is gone; None leaves that as it is.
+    ``known`` is the epoch and version of a session whose past the caller has: while that is the newest, it is not read,
+    and ``past`` is None.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
@@ -80,6 +84,7 @@ async def begin_run(
         **_of_session(session_id, user_id, kind, agent_id, team_id),
         **_of_run(run_id, agent_name, parent_run_id, model, prompt, metadata),
         **_of_input(asked, top=parent_run_id is None),
+        "expire_after": checks.optional_span("expire_after", expire_after),
         "token": new_token() if token is None else token,
         "lease": turns.LEASE,
     }
@@ -97,6 +102,9 @@ async def begin_run(
     ]
     try:
         gate, others, *answers = await tx.execute(*batch, *wanted, more=alone)
+        if not gate:
+            await clear_expired(tx, session_id)
+            gate, others, *answers = await tx.execute(*batch, *wanted, more=alone)
     except Duplicate as error:
         raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
@@ -263,19 +271,23 @@ _HAS_PARENT: Final = """exists (
 
 _BEGIN_HEADER = """
 insert into recollect_sessions (
-    session_id, kind, agent_id, team_id, user_id, preview, next_seq, run_count, message_count, version, epoch,
-    created_at, updated_at
+    session_id, kind, agent_id, team_id, user_id, preview, expire_after, expires_at, next_seq, run_count,
+    message_count, version, epoch, created_at, updated_at
 ) values (
-    :session_id, :kind, :agent_id, :team_id, :user_id, :preview, 2, :top, :spoken, 1, :epoch, :now, :now
+    :session_id, :kind, :agent_id, :team_id, :user_id, :preview, cast(:expire_after as bigint),
+    :now + cast(:expire_after as bigint), 2, :top, :spoken, 1, :epoch, :now, :now
 )
 on conflict (session_id) do update set
     next_seq = recollect_sessions.next_seq + 1,
     run_count = recollect_sessions.run_count + :top,
     message_count = recollect_sessions.message_count + :spoken,
     preview = case when recollect_sessions.preview = '' then excluded.preview else recollect_sessions.preview end,
+    expire_after = coalesce(excluded.expire_after, recollect_sessions.expire_after),
+    expires_at = :now + coalesce(excluded.expire_after, recollect_sessions.expire_after),
     version = recollect_sessions.version + 1,
     updated_at = :now
 where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')
+    and (recollect_sessions.expires_at is null or recollect_sessions.expires_at > :now)
 returning next_seq - 1, version, epoch, updated_at, completed_count, run_count
 """
 

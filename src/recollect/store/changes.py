@@ -1,4 +1,4 @@
-"""A session as it is changed apart from its turns: made, named, its values set, saved, stored whole, deleted.
+"""A session as it is changed apart from its turns: made, named, its values set, saved, stored whole.
 
 Each change touches only what it names: a name does not carry the state along, nor one key another.
 """
@@ -6,6 +6,7 @@ Each change touches only what it names: a name does not carry the state along, n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -13,11 +14,12 @@ import msgspec
 from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, SessionConflict
 from recollect.message import messages_of
-from recollect.port import Access, Params, Statement, Tx, at_once, looks, writes
+from recollect.port import Params, Statement, Tx, at_once, writes
 from recollect.run import FINISHED, RunOutput, RunStatus
 from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
 from recollect.store import rows
-from recollect.store.rows import HEADER, MINE
+from recollect.store.deletion import clear_expired
+from recollect.store.rows import HEADER, LIVE, MINE
 from recollect.store.sessions import HEADER_OF_MINE, get_snapshot
 from recollect.store.turns import digest, new_id, new_token
 
@@ -34,20 +36,26 @@ async def create_session(
     name: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     session_state: Mapping[str, Any] | None = None,
+    expire_after: timedelta | int | None = None,
 ) -> SessionHeader:
     """Make an empty session; without an id, under a new UUIDv7.
+
+    ``expire_after`` is how long after its making, or the begin of its last run, it is gone.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
         SessionConflict: there is a session with this id.
     """
     p = _new(new_id() if session_id is None else session_id, user_id, kind, agent_id, team_id)
-    p |= _named(name)
+    p |= _named(name) | {"expire_after": checks.optional_span("expire_after", expire_after)}
     values = {
         "metadata": checks.json_object("metadata", metadata),
         "state": checks.json_object("session_state", session_state),
     }
     [made] = await tx.execute((_CREATE, p))
+    if not made:
+        await clear_expired(tx, p["session_id"])
+        [made] = await tx.execute((_CREATE, p))
     if not made:
         msg = f"there is a session {p['session_id']!r} already"
         raise SessionConflict(msg)
@@ -93,6 +101,29 @@ async def update_values(
     return {key: checks.decode(text) for key, text in found}
 
 
+@at_once
+@writes
+async def tag_session(
+    tx: Tx, session_id: str, tags: Sequence[str] = (), *, remove: Sequence[str] = (), user_id: str | None = None
+) -> tuple[str, ...]:
+    """Add tags to a session and take others away; give all that it then has.
+
+    Raises:
+        InvalidArgument: a tag is none, or is to be added and removed; nothing was written.
+        SessionNotFound: there is no such session for this caller.
+    """
+    p = _mine(session_id, user_id) | {"kind": "tag"}
+    added = dict.fromkeys(_tags("tags", tags), "null")
+    removed = dict.fromkeys(_tags("remove", remove))
+    if both := added.keys() & removed.keys():
+        raise InvalidArgument("remove", f"{min(both)!r} is among the tags to be added")
+    touch = _TOUCH if added or removed else _THERE
+    setting = _set_values(p, {"tag": {**added, **removed}}, touched=True)
+    there, *_, found = await tx.execute((touch, p), *setting, (_VALUES_OF, p))
+    rows.visible(there, session_id)
+    return tuple(sorted(tag for tag, _ in found))
+
+
 @writes
 async def save_session(tx: Tx, session: AgentSession | TeamSession) -> SessionHeader:
     """Store what a reader changed in a session: name, metadata, state, added runs; a session not yet stored is made.
@@ -108,7 +139,7 @@ async def save_session(tx: Tx, session: AgentSession | TeamSession) -> SessionHe
     anything = changes.name is not None or changes.runs or any(changes.values.values())
     [gate] = await tx.execute((_TOUCH_SAME if anything else _SAME, p))
     if not gate:
-        [there] = await tx.execute((_HEADER_OF, p))
+        [there] = await tx.execute((HEADER_OF_MINE, p))
         rows.visible(there, session.session_id)
         msg = f"session {session.session_id!r} was changed since it was read; read it again and repeat the change"
         raise SessionConflict(msg)
@@ -137,7 +168,8 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
         return await _write(tx, p, whole, preview=True)
     [held] = await tx.execute((_HOLD, p))
     snapshot = await get_snapshot(tx, session.session_id) if held else None
-    if snapshot is None:  # deleted meanwhile
+    if snapshot is None:  # deleted meanwhile, or expired
+        await clear_expired(tx, session.session_id)
         return await upsert_session(tx, session)
     if snapshot.header.user_id != session.user_id:
         raise rows.no_session(session.session_id)
@@ -165,60 +197,15 @@ async def claim_session(tx: Tx, session_id: str, user_id: str) -> SessionHeader:
     return rows.header(rows.visible(header, session_id))
 
 
-@at_once
-@writes
-async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) -> None:
-    """Delete a session with everything in it.
-
-    Raises:
-        SessionNotFound: there is no such session for this caller.
-    """
-    p = _mine(session_id, user_id)
-    gone, *_ = await tx.execute(*((sql, p) for sql in _DELETE))
-    rows.visible(gone, session_id)
-
-
-@at_once
-@writes
-async def delete_if_there(tx: Tx, session_id: str, user_id: str | None = None) -> bool:
-    """Delete a session; False when there is none for this caller."""
-    p = _mine(session_id, user_id)
-    gone, *_ = await tx.execute(*((sql, p) for sql in _DELETE))
-    return bool(gone)
-
-
-async def delete_sessions(access: Access, session_ids: Sequence[str], user_id: str | None = None) -> int:
-    """Delete sessions, each in a transaction of its own; give how many there were for this caller."""
-    ids = [checks.identifier("session_ids", session_id) for session_id in session_ids]
-    return sum([await access.do(delete_if_there, session_id, user_id) for session_id in ids])
-
-
-async def delete_user(access: Access, user_id: str) -> int:
-    """Delete all sessions of a user; give how many there were."""
-    checks.identifier("user_id", user_id)
-    count = 0
-    while ids := await access.do(list_ids, user_id):
-        count += await delete_sessions(access, ids, user_id)
-    return count
-
-
-@looks
-async def list_ids(tx: Tx, user_id: str) -> list[str]:
-    """The ids of a hundred of a user's sessions at most; unlike a page of the list, always the newest truth."""
-    [found] = await tx.execute((_IDS, {"user_id": user_id}))
-    return [session_id for (session_id,) in found]
-
-
-_IDS: Final = "select session_id from recollect_sessions where user_id = :user_id limit 100"
-
-
 _ARGUMENT: Final = {"state": "session_state"}
 
 _CREATE = """
 insert into recollect_sessions (
-    session_id, kind, agent_id, team_id, user_id, name, name_key, name_source, version, epoch, created_at, updated_at
+    session_id, kind, agent_id, team_id, user_id, name, name_key, name_source, expire_after, expires_at, version,
+    epoch, created_at, updated_at
 ) values (
-    :session_id, :kind, :agent_id, :team_id, :user_id, :name, :name_key, :source, 1, :epoch,
+    :session_id, :kind, :agent_id, :team_id, :user_id, :name, :name_key, :source, cast(:expire_after as bigint),
+    :now + cast(:expire_after as bigint), 1, :epoch,
     coalesce(cast(:created as bigint), :now), coalesce(cast(:updated as bigint), cast(:created as bigint), :now)
 )
 on conflict (session_id) do nothing returning version
@@ -235,14 +222,11 @@ returning version
 
 _THERE = f"select 1 from recollect_sessions s where s.session_id = :session_id and {MINE}"
 
-_SAME = """
-select version from recollect_sessions where session_id = :session_id and version = :version and epoch = :epoch
-"""
+_IS_SAME = f"s.session_id = :session_id and s.version = :version and s.epoch = :epoch and {LIVE}"
 
-_TOUCH_SAME = """
-update recollect_sessions set version = version + 1
-where session_id = :session_id and version = :version and epoch = :epoch returning version
-"""
+_SAME = f"select s.version from recollect_sessions s where {_IS_SAME}"
+
+_TOUCH_SAME = f"update recollect_sessions as s set version = s.version + 1 where {_IS_SAME} returning version"
 
 # Whoever was making a name when this one was set has lost the claim, and with it the right to set another.
 _NAME = f"""
@@ -256,9 +240,9 @@ update recollect_sessions set name = :name, name_key = :name_key, name_source = 
 where session_id = :session_id
 """
 
-_CLAIM = """
-update recollect_sessions set user_id = :user_id, version = version + 1
-where session_id = :session_id and user_id is null
+_CLAIM = f"""
+update recollect_sessions as s set user_id = :user_id, version = s.version + 1
+where s.session_id = :session_id and s.user_id is null and {LIVE}
 """
 
 _IS_MINE = f"""
@@ -279,18 +263,6 @@ delete from recollect_values where session_id = :session_id and kind = :kind and
 _VALUES_OF = f"""
 select key, value from recollect_values where session_id = :session_id and kind = :kind and {_IS_MINE}
 """
-
-# The header goes first. Until that is committed nobody can make the session anew, so what has no header was its own.
-_DELETE = (
-    f"delete from recollect_sessions as s where s.session_id = :session_id and {MINE} returning 1",
-    *(
-        f"""
-        delete from recollect_{table} where session_id = :session_id
-        and not exists (select 1 from recollect_sessions s where s.session_id = :session_id)
-        """
-        for table in ("values", "messages", "runs", "prompts", "leases")
-    ),
-)
 
 _COUNT_RUNS = """
 update recollect_sessions set
@@ -462,7 +434,12 @@ def _new(session_id: str, user_id: str | None, kind: str, agent_id: str | None, 
         "epoch": new_token(),
         "created": None,
         "updated": None,
+        "expire_after": None,
     }
+
+
+def _tags(argument: str, tags: Sequence[str]) -> list[str]:
+    return [checks.identifier(argument, tag) for tag in checks.texts(argument, tags)]
 
 
 def _named(name: str | None) -> Params:

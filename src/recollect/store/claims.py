@@ -16,6 +16,7 @@ import msgspec
 from recollect import checks
 from recollect.port import Params, Tx, at_once, looks, writes
 from recollect.store.newest import among
+from recollect.store.rows import LIVE
 
 Due = Literal["unnamed", "not named by hand", "not summarised"]
 
@@ -117,7 +118,7 @@ async def list_due(tx: Tx, wanted: Wanted, limit: int) -> tuple[str, ...]:
 
 
 def _conditions(wanted: Wanted) -> str:
-    conditions: list[Any] = [DUE[wanted.due], "s.message_count >= :min_messages"]
+    conditions: list[Any] = [DUE[wanted.due], "s.message_count >= :min_messages", LIVE]
     if wanted.user_id is not None:
         conditions.append("s.user_id = :user_id")
     if wanted.since is not None:
@@ -135,7 +136,7 @@ def _source(wanted: Wanted) -> str:
 
 def _in_window(wanted: Wanted) -> str:
     columns = "s.session_id, s.name_source, s.summarised_through, s.next_seq, s.message_count, s.user_id, s.updated_at"
-    claim = "s.claim_owner, s.claim_token, s.claim_until"
+    claim = "s.claim_owner, s.claim_token, s.claim_until, s.expires_at"
     return f"select {columns}, {claim} from {_source(wanted)} order by s.session_id limit :window"
 
 

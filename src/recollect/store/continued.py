@@ -21,7 +21,7 @@ from recollect.store.family import THIS_RUN, no_run
 from recollect.store.newest import ALIVE, UNDER_WAY
 from recollect.store.past import past, read_past
 from recollect.store.replaced import find_standing
-from recollect.store.rows import LOCK, MINE, OPEN, RUN
+from recollect.store.rows import LIVE, LOCK, MINE, OPEN, RUN
 from recollect.store.sessions import IS_MINE, of_session
 from recollect.store.turns import OpenRun, new_token
 
@@ -171,7 +171,8 @@ async def request_cancel(tx: Tx, run_id: str, session_id: str, user_id: str | No
 
 
 _TAKE_UP: Final = f"""
-update recollect_sessions as s set version = s.version + 1, updated_at = :now
+update recollect_sessions as s set
+    version = s.version + 1, updated_at = :now, expires_at = :now + s.expire_after
 where {OPEN} and exists (
     select 1 from recollect_runs r where {THIS_RUN} and ({ENDED_EARLY} or :seize = 1 and r.status = 'running')
 )
@@ -180,7 +181,7 @@ returning version
 
 _KNOWN: Final = f"""
 select s.user_id, r.status from recollect_sessions s
-left join recollect_runs r on {THIS_RUN} where s.session_id = :session_id
+left join recollect_runs r on {THIS_RUN} where s.session_id = :session_id and {LIVE}
 """
 
 _OTHERS: Final = f"""

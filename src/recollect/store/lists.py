@@ -14,7 +14,7 @@ from recollect.errors import InvalidArgument
 from recollect.port import Access, Params, Tx, looks, may_lag
 from recollect.session import SessionHeader, SessionPage
 from recollect.store import rows
-from recollect.store.rows import HEADER, MINE
+from recollect.store.rows import HEADER, LIVE, MINE
 
 Sort = Literal["updated_at", "created_at"]
 
@@ -102,7 +102,7 @@ async def get_sessions(
         "pinned": None if pinned is None else int(checks.flag("pinned", pinned)),
         "name": None if name is None else rows.name_key(checks.key("name", name)),
     }
-    conditions = [condition for column, condition in _CONDITIONS.items() if p[column] is not None]
+    conditions = [LIVE, *(condition for column, condition in _CONDITIONS.items() if p[column] is not None)]
     conditions += _values(p, checks.json_object("metadata", metadata), checks.texts("tags", tags))
     conditions += _times(p, sort, since, until, cursor)
     p["limit"] = checks.count("limit", limit, least=1, most=MOST) + 1

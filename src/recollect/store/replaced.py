@@ -28,7 +28,7 @@ from recollect.store.family import (
     preview_of,
 )
 from recollect.store.newest import STATUS
-from recollect.store.rows import LOCK
+from recollect.store.rows import LIVE, LOCK
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ async def exchange(tx: Tx, p: Params, old: Standing) -> list[Statement]:
     return [(sql, p) for sql in _EXCHANGE]
 
 
-_OWNER: Final = "select s.user_id from recollect_sessions s where s.session_id = :session_id"
+_OWNER: Final = f"select s.user_id from recollect_sessions s where s.session_id = :session_id and {LIVE}"
 
 _ASKED_FOR: Final = f"""
 select r.parent_run_id, {STATUS}, r.replaces from recollect_runs r

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -19,12 +20,18 @@ from recollect.store.newest import STATUS
 
 HEADER: Final = """
     s.session_id, s.kind, s.agent_id, s.team_id, s.user_id, s.name, s.name_source, s.preview, s.archived, s.pinned,
-    s.expires_at, s.run_count, s.completed_count, s.message_count, s.input_tokens, s.output_tokens, s.aux_tokens,
-    s.version, s.epoch, s.created_at, s.updated_at
+    s.expires_at, s.expire_after, s.run_count, s.completed_count, s.message_count, s.input_tokens, s.output_tokens,
+    s.aux_tokens, s.version, s.epoch, s.created_at, s.updated_at
 """
 
-MINE: Final = "(cast(:user_id as text) is null or s.user_id = :user_id)"
-"""Law 4: a call that names a user sees that user's sessions and no others; one without a user is trusted."""
+OWNED: Final = "(cast(:user_id as text) is null or s.user_id = :user_id)"
+"""Law 4: a call that names a user reaches that user's sessions and no others; one without a user is trusted."""
+
+LIVE: Final = "(s.expires_at is null or s.expires_at > :now)"
+"""A session whose time is over is gone for everybody, although its rows wait for the purge."""
+
+MINE: Final = f"({OWNED} and {LIVE})"
+"""What a caller sees of the sessions ``s``."""
 
 LOCK: Final = "{many}select 1 from recollect_sessions where session_id = :session_id for no key update{/many}"
 """First where a change depends on more than the header: what later statements see, nobody else changes meanwhile."""
@@ -38,7 +45,9 @@ def found(change: str) -> str:
     return f"{{many}}with found as ({{/many}}{change}{{many}}returning 1) select 1 / count(*) from found{{/many}}"
 
 
-OPEN: Final = "s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '')"
+OPEN: Final = f"""
+    s.session_id = :session_id and coalesce(s.user_id, '') = coalesce(cast(:user_id as text), '') and {LIVE}
+"""
 """A run may begin in session ``s``: it belongs to this very user, or to nobody and none is named."""
 
 RUN: Final = f"""
@@ -87,6 +96,7 @@ def header(row: Row) -> SessionHeader:
         archived,
         pinned,
         expires,
+        expire_after,
         *rest,
     ) = row
     runs, completed, messages, tokens_in, tokens_out, aux, version, epoch, created, updated = rest
@@ -102,6 +112,7 @@ def header(row: Row) -> SessionHeader:
         archived=bool(archived),
         pinned=bool(pinned),
         expires_at=None if expires is None else from_micros(expires),
+        expire_after=None if expire_after is None else timedelta(microseconds=expire_after),
         run_count=runs,
         completed_count=completed,
         message_count=messages,

@@ -40,9 +40,7 @@ async def get_header(tx: Tx, session_id: str, user_id: str | None = None) -> Ses
 async def get_snapshot(tx: Tx, session_id: str, user_id: str | None = None) -> Snapshot | None:
     """All of a session at one moment, its runs decoded when looked at."""
     p = of_session(session_id, user_id)
-    header, values, runs, spoken, prompts = await tx.execute(
-        (HEADER_OF_MINE, p), (VALUES_OF_MINE, p), (_RUNS, p), (_SPOKEN, p), (_PROMPTS, p)
-    )
+    header, values, runs, spoken, prompts = await tx.execute(*((sql, p) for sql in SNAPSHOT))
     if not header:
         return None
     return Snapshot(rows.header(header[0]), rows.values(values), rows.runs(session_id, runs, spoken, prompts))
@@ -208,6 +206,9 @@ where session_id = :session_id and {IS_MINE} order by run_seq, idx
 """
 
 _PROMPTS = f"select digest, role, body from recollect_prompts where session_id = :session_id and {IS_MINE}"
+
+SNAPSHOT = (HEADER_OF_MINE, VALUES_OF_MINE, _RUNS, _SPOKEN, _PROMPTS)
+"""What reads all of a session."""
 
 
 def _one_run(condition: str) -> tuple[str, str, str]:
