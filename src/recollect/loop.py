@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from recollect.store.continued import Continued, continue_run
 from recollect.store.outcome import certain
 from recollect.store.sessions import get_run, get_values
 from recollect.store.turns import OpenRun, new_token
+from recollect.tools import Tool
 from recollect.turn import NAPS, Events, PlacedCall, Turn, fitted, parse_answer
 
 log = logging.getLogger("recollect")
@@ -54,7 +55,7 @@ async def run_events(planned: Callable[[], Awaitable[Plan]], access: Access) -> 
         RecollectError: the run could not begin, or not be stored.
     """
     plan = await planned()
-    _check_tools(plan, access)
+    check_tools(plan.tools, access)
     token, turn = new_token(), None
     try:
         turn = await (_continue_or_know if plan.continues else _begin_or_know)(plan, access, token)
@@ -108,6 +109,8 @@ async def _begin_or_know(plan: Plan, access: Access, token: int) -> Turn | RunOu
             return await _begin(plan, access, token, again=again)
         except RunConflict:
             run = await access.do(get_run, plan.run_id, plan.session_id, plan.user_id)
+            if run is None and plan.replaces is not None:
+                raise
         if run is not None and run.status is RunStatus.completed:
             return await _known(plan, access, run)
         if run is not None and run.status is RunStatus.running:
@@ -130,6 +133,7 @@ async def _begin(plan: Plan, access: Access, token: int, *, again: bool) -> Turn
         agent_name=plan.agent_name,
         team_id=plan.team_id,
         parent_run_id=plan.parent_run_id,
+        replaces=plan.replaces,
         model=plan.model.id,
         prompt=plan.prompt,
         metadata=plan.metadata,
@@ -140,6 +144,7 @@ async def _begin(plan: Plan, access: Access, token: int, *, again: bool) -> Turn
         with_summary=plan.with_summary,
         again=again,
         alone=plan.others == "refuse",
+        expire_after=plan.expire_after,
         token=token,
     )
     opened.lease.sign(at)
@@ -320,9 +325,14 @@ async def _tools(turn: Turn, calls: Sequence[PlacedCall]) -> Events:
             yield event
 
 
-def _check_tools(plan: Plan, access: Access) -> None:
+def check_tools(tools: Mapping[str, Tool], access: Access) -> None:
+    """See to it that no tool must be awaited where nothing can be.
+
+    Raises:
+        InvalidArgument: one must.
+    """
     if access.world.waits:
         return
-    waiting = [name for tool in plan.tools.values() for name in tool.waiting]
+    waiting = [name for tool in tools.values() for name in tool.waiting]
     if waiting:
         raise InvalidArgument("tools", f"{', '.join(waiting)} must be awaited; use arun(), or give plain functions")

@@ -58,6 +58,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do while another run is under way in the session."""
     patience: float = 60.0
     """Seconds to wait for the runs before this one, when they are queued."""
+    replaces: str | None = None
+    """The run whose place this one takes when it is completed."""
+    expire_after: int | None = None
+    """Microseconds from the begin of this run, or of a later one, after which the session is gone."""
     continues: bool = False
     """Whether the run was begun before, and is taken up where it stopped: then the rest of what is asked is its own."""
     follow_up: FollowUp | None = None

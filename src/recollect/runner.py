@@ -9,7 +9,8 @@ import inspect
 import re
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Literal, NoReturn, Self, TextIO, TypedDict, Unpack, overload
 
@@ -23,15 +24,17 @@ from recollect.errors import InvalidArgument
 from recollect.faces import LOOPS, THREADS
 from recollect.history import HistoryLimits
 from recollect.input import Input, input_messages
-from recollect.loop import drain, run_events
+from recollect.loop import check_tools, drain, run_events
 from recollect.message import File, Image, Message
 from recollect.models import open_model
 from recollect.naming import SessionNamer
 from recollect.plan import FollowUp, Others, Plan
 from recollect.port import Access, Model, World, drive
+from recollect.purge import is_due, purge
 from recollect.recall import chat_history_tool, past_session_tools
+from recollect.replacement import fork_before, input_of, run_of
+from recollect.rewriting import EditOptions, Rewriting
 from recollect.run import RunOutput
-from recollect.runtime import Runtime
 from recollect.screen import Screen
 from recollect.scribe import Scribe, follow_up
 from recollect.state import update_session_state
@@ -104,6 +107,7 @@ class RunnerOptions(TypedDict, total=False):
     enable_agentic_state: bool
     store_media: bool
     store_tool_messages: bool
+    expire_after: timedelta | None
     background: bool
 
 
@@ -116,7 +120,7 @@ class Who(TypedDict):
     team_id: str | None
 
 
-class Runner(Runtime):
+class Runner(Rewriting):
     """A model with instructions, tools and a database, and runs in sessions.
 
     It does not change; `replace` makes another.
@@ -157,6 +161,7 @@ class Runner(Runtime):
         queue_timeout: float = 60.0,
         store_media: bool = True,
         store_tool_messages: bool = True,
+        expire_after: timedelta | None = None,
         cache_session: bool | SessionCache = False,
         auto_name_sessions: bool = False,
         session_namer: SessionNamer | None = None,
@@ -205,6 +210,8 @@ class Runner(Runtime):
                 ``[image]`` is stored in their place; the model sees them in the run that they are given to.
             store_tool_messages: whether calls of tools and their results are stored. Without that only what was asked
                 and answered is; the run that is returned still tells of them, and one that is continued asks anew.
+            expire_after: how long after the begin of its last run a session is kept; for good unless given. Those whose
+                time is over are gone for everybody, and deleted by and by, a few after a run.
             cache_session: whether sessions that were read are kept in memory; each read compares the copy with the
                 database first, so that it is never stale. True shares one cache with all agents of the process, a
                 `SessionCache` with those that are given the same one.
@@ -259,6 +266,8 @@ class Runner(Runtime):
             or bool(session_state)
             or any(tool.given for tool in box.values())
             or callable(instructions),
+            "expire_after": expire_after,
+            "_expire_after": checks.optional_span("expire_after", expire_after),
             "store_media": checks.flag("store_media", store_media),
             "store_tool_messages": checks.flag("store_tool_messages", store_tool_messages),
             "_given": given,
@@ -299,10 +308,12 @@ class Runner(Runtime):
     add_session_summary_to_context: bool
     store_media: bool
     store_tool_messages: bool
+    expire_after: timedelta | None
     _toolbox: dict[str, Tool]
     _limits: HistoryLimits | None
     _with_state: bool
     _tells_state: bool
+    _expire_after: int | None
     _state_texts: dict[str, str]
     _metadata_texts: dict[str, str]
     _given: dict[str, Any]
@@ -578,9 +589,49 @@ class Runner(Runtime):
             others=self.concurrent_runs,
             patience=self.queue_timeout,
             metadata=attached,
+            expire_after=self._expire_after,
             follow_up=self._follow_up(access, session),
             stream=stream,
         )
+
+    def _instead(
+        self, run_id: str, new_input: Input | None, world: World, *, stream: bool, **options: Unpack[EditOptions]
+    ) -> Events:
+        access = Access(self.store, world)
+        return run_events(partial(self._rewritten, run_id, new_input, access, stream=stream, **options), access)
+
+    async def _rewritten(
+        self,
+        run_id: str,
+        new_input: Input | None,
+        access: Access,
+        *,
+        stream: bool,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        fork: bool = False,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Plan:
+        """What a run is to be in the place of another one."""
+        user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
+        at = self._session_of(session_id, user, checks.identifier("run_id", run_id))
+        asked = None if new_input is None else input_messages(new_input, images, files)
+        checks.json_object("metadata", metadata)
+        old = await run_of(access, run_id, at, user)
+        if checks.flag("fork", fork):
+            check_tools(self._toolbox, access)
+            at = await fork_before(access, old, asked or (), user)
+        plan = await self._asked(
+            input_of(old) if asked is None else asked,
+            access,
+            stream=stream,
+            user_id=user,
+            session_id=at,
+            metadata=old.metadata | dict(metadata or {}),
+        )
+        return plan if fork else msgspec.structs.replace(plan, replaces=run_id)
 
     def _attached(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         """What a run has attached: the runner's own metadata, and over it those of the run."""
@@ -648,23 +699,28 @@ class Runner(Runtime):
         )
 
     def _follow_up(self, access: Access, session_id: str) -> FollowUp | None:
-        """What comes after a completed run: names and summaries, now or in the background."""
-        scribe = self.scribe
-        if not (scribe.names or scribe.summaries):
+        """What comes after a completed run, now or in the background: names, summaries, and sessions to be deleted."""
+        scribe, expires = self.scribe, self._expire_after is not None
+        if not (scribe.names or scribe.summaries or expires):
             return None
 
         async def after(commit: Commit) -> None:
-            if not (scribe.summaries or scribe.names_now(commit)):
-                return
-            if not scribe.background:
-                await follow_up(access, scribe, session_id, commit)
-                return
-            later = Access(self.store, THREADS)
-            BACKGROUND.submit(
-                self.db.home, (session_id, scribe.key), lambda: drive(follow_up(later, scribe, session_id, commit))
-            )
+            if scribe.summaries or scribe.names_now(commit):
+                key = (session_id, scribe.key)
+                await self._afterwards(access, key, lambda later: follow_up(later, scribe, session_id, commit))
+            if expires and is_due(self.db.home):
+                await self._afterwards(access, ("purge",), purge)
 
         return after
+
+    async def _afterwards(
+        self, access: Access, key: Hashable, work: Callable[[Access], Coroutine[Any, Any, None]]
+    ) -> None:
+        if not self.scribe.background:
+            await work(access)
+            return
+        later = Access(self.store, THREADS)
+        BACKGROUND.submit(self.db.home, key, lambda: drive(work(later)))
 
     def _session_of(self, given: str | None, user_id: str | None, run_id: str | None) -> str:
         session_id = given if given is not None else self.session_id

@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -390,7 +389,7 @@ class Turn:
         )
         self._keep(self._place, messages)
         self.commit = commit
-        self.output = self._output(status, metrics, error, commit.at)
+        self.output = self._output(status, metrics, error, commit)
         return self.output
 
     def _keep(self, place: int, messages: tuple[Message, ...]) -> None:
@@ -424,7 +423,7 @@ class Turn:
             history_counted=history.counted,
         )
 
-    def _output(self, status: RunStatus, metrics: RunMetrics, error: str | None, at: datetime) -> RunOutput:
+    def _output(self, status: RunStatus, metrics: RunMetrics, error: str | None, commit: Commit) -> RunOutput:
         plan = self.plan
         said = plan.stored(tuple(self._with_id(place, self._said[place]) for place in sorted(self._said)))
         prompt = () if plan.prompt is None else (plan.prompt.with_id(f"{plan.run_id}.prompt"),)
@@ -437,14 +436,15 @@ class Turn:
             agent_name=plan.agent_name,
             team_id=plan.team_id,
             parent_run_id=plan.parent_run_id,
+            replaces=self._opened.replaces,
             model=plan.model.id,
             messages=(*prompt, *said),
             metrics=metrics,
             error=error,
             attempt=self._opened.attempt,
-            run_seq=self._opened.run_seq,
+            run_seq=commit.place,
             created_at=self._opened.created_at,
-            finished_at=at,
+            finished_at=commit.at,
             input_count=input_count(plan.input),
             metadata_json=checks.encode(plan.metadata).decode() if plan.metadata else None,
             state_json=self._state.to_json() if plan.with_state else None,

@@ -44,7 +44,7 @@ class Async:
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         twin: Callable[..., Any] = getattr(self.agent, f"a{method}")
-        assert inspect.iscoroutinefunction(twin) or method in ("run", "continue_run")
+        assert inspect.iscoroutinefunction(twin) or method in ("run", "continue_run", "regenerate", "edit_message")
         return twin
 
     async def events(self, *args: Any, **kwargs: Any) -> AsyncIterator[RunOutputEvent]:

@@ -118,8 +118,8 @@ async def _left(tx: Tx, sql: str, run: OpenRun, p: Params) -> Commit | None:
     [found] = await tx.execute((sql, {"session_id": run.session_id, "run_seq": run.run_seq, **p}))
     if not found:
         return None
-    version, at, completed, source = found[0]
-    return Commit(version, from_micros(at), completed, source)
+    version, at, completed, source, *place = found[0]
+    return Commit(version, from_micros(at), completed, source, *place)
 
 
 _LOOKS: Final[Mapping[Any, Operation[..., Any]]] = {
@@ -147,7 +147,7 @@ where l.session_id = :session_id and l.run_seq = :run_seq and l.token = :token a
 # The token is gone with the end, and the run may stand in another place by now, or be replaced. What somebody else
 # ended took another time, and said something else at this place.
 _FINISHED = """
-select r.version, r.finished_at, s.completed_count, s.name_source
+select r.version, r.finished_at, s.completed_count, s.name_source, r.run_seq
 from recollect_runs r
 join recollect_sessions s on s.session_id = r.session_id
 where r.session_id = :session_id and r.run_id = :run_id and r.attempt = :attempt

@@ -78,6 +78,8 @@ class Commit(msgspec.Struct, frozen=True):
     at: datetime
     completed_count: int = 0
     name_source: str | None = None
+    place: int | None = None
+    """Where the run stands that ended; one that replaced another has taken its place."""
 
 
 def new_id() -> str:
@@ -176,7 +178,7 @@ async def finish_run(
     )
     if old is not None:
         await tx.execute(*await exchange(tx, p | {"epoch": new_token()}, old))
-    return commit
+    return msgspec.structs.replace(commit, place=run.run_seq if old is None else old.place)
 
 
 @at_once

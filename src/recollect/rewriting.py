@@ -1,0 +1,179 @@
+"""Changing the past without destroying it: a run is answered anew, or asked something else, in its place or in a fork.
+
+Nothing is overwritten. The old run is kept, with status ``regenerated``, and until the new one is completed the
+conversation is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack, overload
+
+from recollect.faces import LOOPS, THREADS
+from recollect.input import Input
+from recollect.loop import drain
+from recollect.message import File, Image
+from recollect.port import World, drive
+from recollect.run import RunOutput
+from recollect.runtime import Runtime
+from recollect.stream import AsyncRunStream, RunStream
+from recollect.turn import Events
+
+
+class Where(TypedDict, total=False):
+    """Where a run is that is to be changed."""
+
+    session_id: str | None
+    """Its session; the runner's own unless given."""
+    user_id: str | None
+    """Who speaks; the runner's own user unless given."""
+
+
+class EditOptions(Where, total=False):
+    """What may be said of a run with another input."""
+
+    fork: bool
+    """Whether the run is begun in a new session, which is made of what came before; the old one stays as it is."""
+    images: Sequence[Image]
+    files: Sequence[File]
+    metadata: Mapping[str, Any] | None
+    """Attached to the run, over what was attached to the old one."""
+
+
+class Rewriting(Runtime):
+    """Runs in the place of others, as agents and teams offer them."""
+
+    @overload
+    def regenerate(
+        self,
+        run_id: str,
+        *,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+        **where: Unpack[Where],
+    ) -> RunOutput: ...
+    @overload
+    def regenerate(
+        self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
+    ) -> RunOutput | RunStream: ...
+    def regenerate(
+        self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
+    ) -> RunOutput | RunStream:
+        """Answer the same input anew, in its place: by this runner's model, tools and instructions.
+
+        The new run has an id of its own, and is shown what came before the old one. When it is completed it takes the
+        old one's place, before the runs that came later; those stay. The old run is kept with status ``regenerated``.
+        Where the new run fails, the conversation is as it was, and `continue_run` takes the new one up.
+
+        Raises:
+            InvalidArgument: the run is part of a team's run.
+            UserRequired: the session belongs to a user and none was named.
+            SessionNotFound: there is no such session for this caller.
+            RunNotFound: it has no such run.
+            RunInProgress: the run is under way.
+            RunConflict: it was replaced already.
+            SessionBusy, RunFailed, DatabaseError: as in `run`.
+        """
+        events = self._instead(run_id, None, THREADS, stream=stream or stream_events, **where)
+        return RunStream(events, every=stream_events) if stream or stream_events else drive(drain(events))
+
+    @overload
+    def aregenerate(
+        self,
+        run_id: str,
+        *,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+        **where: Unpack[Where],
+    ) -> Coroutine[Any, Any, RunOutput]: ...
+    @overload
+    def aregenerate(
+        self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream: ...
+    def aregenerate(
+        self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream:
+        """As `regenerate`: to be awaited, or with ``stream=True`` to be iterated over with ``async for``."""
+        events = self._instead(run_id, None, LOOPS, stream=stream or stream_events, **where)
+        return AsyncRunStream(events, every=stream_events) if stream or stream_events else drain(events)
+
+    @overload
+    def edit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+        **options: Unpack[EditOptions],
+    ) -> RunOutput: ...
+    @overload
+    def edit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: bool = False,
+        stream_events: bool = False,
+        **options: Unpack[EditOptions],
+    ) -> RunOutput | RunStream: ...
+    def edit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: bool = False,
+        stream_events: bool = False,
+        **options: Unpack[EditOptions],
+    ) -> RunOutput | RunStream:
+        """Ask something else in the place of a run, and answer that.
+
+        As `regenerate`, with another input. With ``fork=True`` the session stays as it is: a new one is made of what
+        came before the run, and the new run is its last; its id is ``run.session_id``. A run in a fork that fails is
+        there, in the fork.
+
+        Raises:
+            InvalidArgument: something cannot be accepted; nothing was written.
+            RecollectError: as in `regenerate`.
+        """
+        events = self._instead(run_id, new_input, THREADS, stream=stream or stream_events, **options)
+        return RunStream(events, every=stream_events) if stream or stream_events else drive(drain(events))
+
+    @overload
+    def aedit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: Literal[False] = False,
+        stream_events: Literal[False] = False,
+        **options: Unpack[EditOptions],
+    ) -> Coroutine[Any, Any, RunOutput]: ...
+    @overload
+    def aedit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: bool = False,
+        stream_events: bool = False,
+        **options: Unpack[EditOptions],
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream: ...
+    def aedit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: bool = False,
+        stream_events: bool = False,
+        **options: Unpack[EditOptions],
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream:
+        """As `edit_message`: to be awaited, or with ``stream=True`` to be iterated over with ``async for``."""
+        events = self._instead(run_id, new_input, LOOPS, stream=stream or stream_events, **options)
+        return AsyncRunStream(events, every=stream_events) if stream or stream_events else drain(events)
+
+    def _instead(
+        self, run_id: str, new_input: Input | None, world: World, *, stream: bool, **options: Unpack[EditOptions]
+    ) -> Events:
+        """The events of a run in the place of another, of the same input where no other is given."""
+        raise NotImplementedError
