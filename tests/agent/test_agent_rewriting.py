@@ -10,6 +10,7 @@ import pytest
 from agent_kit import ScriptedModel, calls
 
 from recollect import (
+    Agent,
     EchoModel,
     File,
     Image,
@@ -22,6 +23,7 @@ from recollect import (
     RunNotFound,
     RunStatus,
     SessionNotFound,
+    Team,
     UserRequired,
     doctor,
 )
@@ -264,6 +266,27 @@ async def test_no_fork_is_made_for_a_run_that_cannot_begin(bound: Any) -> None:
         with pytest.raises(InvalidArgument, match="arun"):
             await waiting.edit_message("1", "one", session_id="s", fork=True)
         assert len(await agent.get_sessions()) == 1
+
+
+async def test_a_teams_run_is_answered_anew_with_its_members(bound: Any) -> None:
+    def delegated(*answers: str) -> Any:
+        return [calls(("delegate_task_to_member", '{"member_id": "cook", "task": "Cook"}')), *answers]
+
+    agent = await talked(bound, "1")
+    cook = Agent(ScriptedModel("soup", "stew"), name="Cook")
+    team = Team([cook], model=ScriptedModel(*delegated("There is soup."), *delegated("There is stew.")))
+    team = team.replace(db=agent.agent.db, read_chat_history=True)
+    face = type(agent)(team)
+    old = await face.run("Dinner?", session_id="s", run_id="dinner")
+    run = await face.regenerate("dinner", session_id="s")
+    assert [tool.result for tool in (*old.tools, *run.tools)] == ["soup", "stew"]
+    assert await texts(agent) == ["1", "to 1", "Dinner?", "", "There is stew."]
+    session = await agent.get_session("s")
+    statuses = {(one.agent_id, one.content): one.status for one in session.runs if one.parent_run_id}
+    assert statuses == {("cook", "soup"): RunStatus.regenerated, ("cook", "stew"): RunStatus.completed}
+    with pytest.raises(InvalidArgument, match="is part of run"):
+        await face.regenerate(session.runs[-1].run_id, session_id="s")
+    assert all_is_well(agent)
 
 
 async def test_the_real_sdk_answers_anew_in_the_midst_of_tools_and_thoughts(
