@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup pooler agno demo test check wheel bench torture format lock clean
+.PHONY: help setup pooler agno demo test check wheel docs bench torture format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -77,6 +77,10 @@ wheel: | $(PY) ## build the wheel, install it with [all] into an empty environme
 	echo "wheel: run the first block of README.md there"; \
 	$(PY) scripts/first_block.py README.md "$$tmp/env/bin/python"
 
+# mkdocs-material advertises its successor in each build unless it is told not to.
+docs: | $(PY) ## build the documentation into site/; site/index.html is where it begins
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: | $(PY) ## measure, and print the ratios of bench/README.md
 	$(PY) -m bench
 
@@ -96,7 +100,7 @@ lock: ## pin requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the ne
 	@! grep -n '://' requirements/*.txt
 
 clean: ## remove .venv and everything the tools left
-	rm -rf .venv .home build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv .home build dist site htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,11 +1,16 @@
 """The Python blocks of the README and of docs/ are tests: a page runs in an empty folder, top to bottom.
 
 Where a block asks OpenAI, it reaches a server on this machine that speaks the same API; where it opens the database at
-``DATABASE_URL``, that is one on the tests' own Postgres server.
+``DATABASE_URL``, that is one on the tests' own Postgres server. In blocks of ``console`` each line that begins with
+``$ recollect`` is run, and must print what stands below it, where anything does (``...`` stands for anything).
 """
 
+import doctest
 import gc
 import os
+import shlex
+import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +19,9 @@ from typing import Any
 import postgres_kit
 import postgres_server
 import pytest
-from sybil import Sybil
+from sybil import Example, Sybil
 from sybil.integration.pytest import SybilItem
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 from recollect.testing import ResponsesServer
 
@@ -49,9 +54,25 @@ def _leave_folder(namespace: dict[str, Any]) -> None:
     gc.collect()  # models that the page made close their connections when they are let go of
 
 
+def _run_commands(block: Example) -> str | None:
+    """What is wrong with the first command that does not do as the page says."""
+    for text in block.parsed.split("$ ")[1:]:
+        command, _, told = text.partition("\n")
+        if not command.startswith("recollect "):
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command, comments=True)], check=False, capture_output=True, text=True
+        )
+        said = done.stdout + done.stderr
+        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        if done.returncode or (told.strip() and not doctest.OutputChecker().check_output(told, said, options)):
+            return f"{command}\nended with {done.returncode} and said:\n{said}"
+    return None
+
+
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/**/*.md"],
+    parsers=[PythonCodeBlockParser(), CodeBlockParser("console", _run_commands), SkipParser()],
+    patterns=["README.md", "docs/**/*.md", "docs/llms.txt"],
     setup=_enter_empty_folder,
     teardown=_leave_folder,
 ).pytest()

@@ -182,8 +182,8 @@ class Runner(Rewriting):
                 ``session_state``, to read them).
             tools: Python functions; their signatures and docstrings are what the model is told.
             db: where sessions are kept; without one they are kept in memory and gone with the agent.
-            user_id, session_id: used where a call names none. Without ``session_id`` each run begins a session of its
-                own.
+            user_id: used where a call names none.
+            session_id: likewise; without one each run begins a session of its own.
             session_state: keys that a session's state has unless it says otherwise.
             add_session_state_to_context: whether the model is told the state, behind the system message, as it is at
                 each step.

@@ -340,6 +340,7 @@ class AgentSession:
         return calls if num_calls is None else calls[:num_calls]
 
     def get_session_summary(self) -> SessionSummary | None:
+        """What the conversation has been about, as it was last summarised; None while it was not."""
         return self.summary
 
     def upsert_run(self, run: RunOutput) -> None:

@@ -32,9 +32,11 @@ class SessionNamer:
 
     Arguments:
         model: an adapter or its name; without one, whoever names a session says which.
-        max_words, max_chars: bounds of a name; characters are columns, of which East Asian ones take two.
+        max_words: the most words of a name.
+        max_chars: the most characters; they are columns, of which East Asian ones take two.
         prompt: takes the place of the rules; ``{max_words}`` in it is filled in, other braces are left alone.
-        context_messages, context_chars: how much of the conversation's start the model is shown, at most.
+        context_messages: how many messages of the conversation's start the model is shown, at most.
+        context_chars: and how many characters.
         policy: is called with each name, a person's too, and gives the name to store, or refuses.
         model_options: parameters of the provider's API for this question.
         timeout: seconds to wait for the model.

@@ -1,0 +1,98 @@
+"""The documentation: it is built without a warning, names what there is, and leaves out nothing that is public."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recollect
+from recollect import Agent, AgentSession, Store, Team, TeamSession
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+LINK = re.compile(r"\[([^\[\]]+)\]\((?![a-z]+:|#)([^()\s#]+)[^()\s]*\)")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout
+    return folder
+
+
+INNER = {"changes", "of", "whole"}
+"""Methods by which the store makes sessions and reads what was changed in them."""
+
+
+def public_methods(kind: type[Any]) -> Iterator[str]:
+    """The methods of a class, without async twins."""
+    names = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
+    return (name for name in sorted(names - INNER) if not (name.startswith("a") and name[1:] in names))
+
+
+def entries(site: Path) -> dict[str, str]:
+    """What the reference says of each name, as text."""
+    found: dict[str, str] = {}
+    for page in (site / "reference").glob("*.html"):
+        parts = re.split(r'<h\d id="(recollect\.[\w.]+)"', page.read_text(encoding="utf-8"))
+        texts = (unescape(re.sub(r"<[^>]+>", "", part)) for part in parts[2::2])
+        found |= dict(zip(parts[1::2], texts, strict=True))
+    return found
+
+
+def test_reading_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        fetched = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(\w+:)?//', page.read_text("utf-8"))
+        assert fetched == [], page
+
+
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    told = entries(site)
+    missing = {name for name in recollect.__all__ if f"recollect.{name}" not in told | errors(told)}
+    assert missing == set()
+
+
+def errors(told: dict[str, str]) -> dict[str, str]:
+    """Errors are told by the module that has them all."""
+    return {path.replace("recollect.errors.", "recollect."): text for path, text in told.items()}
+
+
+@pytest.mark.parametrize("kind", [Agent, Team, AgentSession, TeamSession, Store])
+def test_the_reference_has_every_method_with_its_parameters_and_what_it_does(kind: type[Any], site: Path) -> None:
+    told = entries(site)
+    for name in public_methods(kind):
+        method = getattr(kind, name)
+        text = " ".join(told[f"recollect.{kind.__name__}.{name}"].split())
+        wanted = set(inspect.signature(method).parameters) - {
+            "self",
+            "at",
+            "tx",
+            "access",
+            "options",
+            "filters",
+            "args",
+        }
+        assert {one for one in wanted if not re.search(rf"\b{one}\b", text)} == set(), name
+        summary = (inspect.getdoc(method) or "").split("\n\n")[0].replace("`", "")
+        assert " ".join(summary.split()) in text, name
+        assert hasattr(kind, f"a{name}") == (f"async: a{name}" in text), name
