@@ -78,7 +78,7 @@ wheel: | $(PY) ## build the wheel, install it with [all] into an empty environme
 	$(PY) scripts/first_block.py README.md "$$tmp/env/bin/python"
 
 # mkdocs-material advertises its successor in each build unless it is told not to.
-docs: | $(PY) ## build the documentation into site/; site/index.html is where it begins
+docs: setup ## set up, then build the documentation into site/; site/index.html is where it begins
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: | $(PY) ## measure, and print the ratios of bench/README.md

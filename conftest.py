@@ -1,18 +1,20 @@
 """The Python blocks of the README and of docs/ are tests: a page runs in an empty folder, top to bottom.
 
 Where a block asks OpenAI, it reaches a server on this machine that speaks the same API; where it opens the database at
-``DATABASE_URL``, that is one on the tests' own Postgres server. In blocks of ``console`` each line that begins with
-``$ recollect`` is run, and must print what stands below it, where anything does (``...`` stands for anything).
+``DATABASE_URL``, that is one on the tests' own Postgres server. A block of ``output`` says what the Python above it
+prints. In blocks of ``console`` each line that begins with ``$ recollect`` is run, and must print what stands below it,
+where anything does. In either, ``...`` stands for anything.
 """
 
 import doctest
 import gc
+import io
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ import postgres_kit
 import postgres_server
 import pytest
 from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
 from sybil.integration.pytest import SybilItem
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from recollect.testing import ResponsesServer
 
@@ -54,25 +57,48 @@ def _leave_folder(namespace: dict[str, Any]) -> None:
     gc.collect()  # models that the page made close their connections when they are let go of
 
 
+_RUN = PythonEvaluator()
+
+
+def _run_python(block: Example) -> str | None:
+    """Run a block, and keep what it prints."""
+    with redirect_stdout(io.StringIO()) as said:
+        wrong: str | None = _RUN(block)
+    block.namespace["_said"] = said.getvalue()
+    return wrong
+
+
+def _compare_output(block: Example) -> str | None:
+    """What is wrong where the block before printed something else than the page says."""
+    said = block.namespace["_said"]
+    return None if _is_as_told(block.parsed, said) else f"it printed:\n{said}"
+
+
 def _run_commands(block: Example) -> str | None:
     """What is wrong with the first command that does not do as the page says."""
     for text in block.parsed.split("$ ")[1:]:
         command, _, told = text.partition("\n")
         if not command.startswith("recollect "):
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", *shlex.split(command, comments=True)], check=False, capture_output=True, text=True
-        )
-        said = done.stdout + done.stderr
-        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-        if done.returncode or (told.strip() and not doctest.OutputChecker().check_output(told, said, options)):
-            return f"{command}\nended with {done.returncode} and said:\n{said}"
+        line = [sys.executable, "-m", *shlex.split(command, comments=True)]
+        done = subprocess.run(line, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode or not (told.strip() == "" or _is_as_told(told, done.stdout)):
+            return f"{command}\nended with {done.returncode} and printed:\n{done.stdout}"
     return None
 
 
+def _is_as_told(told: str, said: str) -> bool:
+    return doctest.OutputChecker().check_output(told, said, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+
+
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), CodeBlockParser("console", _run_commands), SkipParser()],
-    patterns=["README.md", "docs/**/*.md", "docs/llms.txt"],
+    parsers=[
+        CodeBlockParser("python", _run_python),
+        CodeBlockParser("output", _compare_output),
+        CodeBlockParser("console", _run_commands),
+        SkipParser(),
+    ],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md", "docs/llms.txt"],
     setup=_enter_empty_folder,
     teardown=_leave_folder,
 ).pytest()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import recollect
-from recollect import Agent, AgentSession, Store, Team, TeamSession
+from recollect import Agent, AgentSession, EchoModel, RunOutput, Store, Team, TeamSession
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -79,10 +79,13 @@ def errors(told: dict[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", [Agent, Team, AgentSession, TeamSession, Store])
 def test_the_reference_has_every_method_with_its_parameters_and_what_it_does(kind: type[Any], site: Path) -> None:
-    told = entries(site)
-    for name in public_methods(kind):
+    prefix = f"recollect.{kind.__name__}."
+    told = {path.removeprefix(prefix): text for path, text in entries(site).items() if path.startswith(prefix)}
+    methods = set(public_methods(kind))
+    assert methods - told.keys() == set(), "a page in docs/reference must name them"
+    for name in methods:
         method = getattr(kind, name)
-        text = " ".join(told[f"recollect.{kind.__name__}.{name}"].split())
+        text = " ".join(told[name].split())
         wanted = set(inspect.signature(method).parameters) - {
             "self",
             "at",
@@ -96,3 +99,37 @@ def test_the_reference_has_every_method_with_its_parameters_and_what_it_does(kin
         summary = (inspect.getdoc(method) or "").split("\n\n")[0].replace("`", "")
         assert " ".join(summary.split()) in text, name
         assert hasattr(kind, f"a{name}") == (f"async: a{name}" in text), name
+
+
+def test_every_guarantee_names_tests_that_are_there() -> None:
+    page = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    for guarantee in re.split(r"^- ", page, flags=re.MULTILINE)[1:]:
+        proofs = [(name, path) for name, path in LINK.findall(guarantee) if name.startswith("`test_")]
+        assert proofs, guarantee
+        for name, path in proofs:
+            assert f"def {name.strip('`')}(" in (DOCS / path).read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "llms.txt"], ids=lambda page: page.name)
+def test_what_is_linked_to_is_there(page: Path) -> None:
+    assert [
+        target for _, target in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / target).exists()
+    ] == []
+
+
+def test_names_in_llms_txt_exist() -> None:
+    page = (DOCS / "llms.txt").read_text(encoding="utf-8")
+    named = re.findall(r"`(?:await )?(agent|team|session|run|chat|db)\.(\w+)", page)
+    assert len(named) > 40
+    for home, name in named:
+        assert hasattr(HOMES[home], name), f"{home}.{name}"
+
+
+HOMES: dict[str, Any] = {
+    "agent": Agent,
+    "team": Team,
+    "session": TeamSession("s"),
+    "run": RunOutput,
+    "chat": Agent(EchoModel()).conversation(),
+    "db": Store,
+}
