@@ -14,7 +14,7 @@ from typing import Any
 import griffe
 
 SYNC, ASYNC = {"blocking", "iterating"}, {"waiting", "aiterating"}
-SPELLED_OUT = {"RunOptions", "SessionFilters"}
+SPELLED_OUT = {"RunOptions", "SessionFilters", "ResponsesOptions", "ChatOptions"}
 BASES = {"Runner": "Agent", "Runtime": "Agent", "Closing": "Agent"}
 """Where the methods of classes without a page of their own are told."""
 NAME = re.compile(r"(?<![`\[])`(\w+(?:\.\w+)?)(?:\(\))?`(?![`\]])")
@@ -38,8 +38,8 @@ class Faces(griffe.Extension):
         for item in items(pkg):
             if isinstance(item, griffe.Function):
                 spell_out(pkg, item)
-            link_names(pkg, item, public)
-        drop_marks(pkg)
+            tidy(pkg, item, public)
+        tidy(pkg, pkg["errors"], public)
 
 
 def items(home: griffe.Module | griffe.Class) -> Iterator[griffe.Class | griffe.Function]:
@@ -95,17 +95,14 @@ def spell_out(package: griffe.Module, function: griffe.Function) -> None:
     if str(annotation.slice) not in SPELLED_OUT:
         return
     keys = package[annotation.slice.canonical_path.removeprefix(f"{package.name}.")]
+    wanted = [key for key in keys.all_members.values() if key.is_attribute]
     del function.parameters[last.name]
-    for key in keys.attributes.values():
+    for key in wanted:
         default = "None" if str(key.annotation).endswith("None") else "..."
         kind = griffe.ParameterKind.keyword_only
         function.parameters.add(griffe.Parameter(key.name, annotation=key.annotation, kind=kind, default=default))
     if function.docstring is not None:
-        told = [
-            f"    {key.name}: {' '.join(key.docstring.value.split())}\n"
-            for key in keys.attributes.values()
-            if key.docstring
-        ]
+        told = [f"    {key.name}: {' '.join(key.docstring.value.split())}\n" for key in wanted if key.docstring]
         text, raises, errors = function.docstring.value.partition("Raises:\n")
         function.docstring.value = "".join([f"{text}\n\nArgs:\n", *told, "\n", raises, errors])
 
@@ -132,17 +129,11 @@ def tell_code(kind: griffe.Class) -> None:
         kind.docstring.value += f"\n\nCode: ``{str(code.value).strip(chr(34))}``"
 
 
-def drop_marks(package: griffe.Module) -> None:
-    """Markdown needs no ``::`` before the tree of errors."""
-    tree = package["errors"].docstring
-    tree.value = tree.value.replace("::\n\n", "")
-
-
-def link_names(package: griffe.Module, item: griffe.Class | griffe.Function, public: set[str]) -> None:
-    """Make links of the names that a docstring puts into single backticks."""
+def tidy(package: griffe.Module, item: griffe.Module | griffe.Class | griffe.Function, public: set[str]) -> None:
+    """Make links of the names that a docstring puts into single backticks, and drop what Markdown does not know."""
     if item.docstring is None:
         return
-    kind = item if isinstance(item, griffe.Class) else item.parent
+    kind = item if not isinstance(item, griffe.Function) else item.parent
     home = kind.name if isinstance(kind, griffe.Class) else "Agent"
     home = BASES.get(home, home)
 
@@ -154,4 +145,4 @@ def link_names(package: griffe.Module, item: griffe.Class | griffe.Function, pub
                 return f"[`{name}`][recollect.{path}]"
         return found[0]
 
-    item.docstring.value = NAME.sub(link, item.docstring.value)
+    item.docstring.value = NAME.sub(link, re.sub(r"^::\n\n", "", item.docstring.value, flags=re.MULTILINE))
