@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,17 @@ def fill(db: Store) -> None:
     turn(db, "s", "of a member", parent_run_id="r1", run_id="member", agent_id="helper")
     db.begin_run("s", [Message("user", "Still there?")], run_id="open")
     turn(db, "ünï/code 😀", user_id="alice", kind="team", team_id="t")
+    old = db.get_last_run("ünï/code 😀")
+    assert old is not None
     db.set_session_name("ünï/code 😀", "Ein Nâme", user_id="alice")
     db.update_values("ünï/code 😀", "metadata", {"k": {"deep": [1]}})
     db.create_session("empty", user_id="bob", metadata={"m": 1})
     db.update_values("empty", "tag", {"x": None})
-    db.transact(_change, "update recollect_sessions set archived = 1, pinned = 1, expires_at = 99 where name <> ''")
+    db.archive_session("ünï/code 😀")
+    db.pin_session("ünï/code 😀")
+    db.set_session_expiry("ünï/code 😀", timedelta(days=9))
+    run = db.begin_run("ünï/code 😀", [Message("user", "Anew")], user_id="alice", replaces=old.run_id)
+    db.finish_run(run, [Message("assistant", "Better.")])
 
 
 @reads
@@ -257,6 +264,24 @@ def test_a_run_that_was_under_way_is_continued_only_where_it_began_the_same(ends
     assert counted(report) == NONE | {"differing": 1}
     assert report.differing[0].reason == f"the one that is there has another run {held.run_id}"
     assert content(target) == before
+
+
+def test_one_that_is_kept_for_so_long_may_go_on_between_two_copies(ends: tuple[Store, Store]) -> None:
+    source, target = ends
+    source.create_session("s", expire_after=timedelta(days=1))
+    copy_sessions(source, target)
+    turn(source, "s", "And on")
+    assert counted(copy_sessions(source, target)) == NONE | {"continued": 1, "verified": 1}
+    assert content(source) == content(target)
+
+
+def test_what_has_expired_is_copied_with_its_end_and_purged_there_too(ends: tuple[Store, Store]) -> None:
+    source, target = ends
+    source.create_session("s", expire_after=timedelta(days=1))
+    source.transact(_change, "update recollect_sessions set expires_at = 99")
+    assert counted(copy_sessions(source, target)) == NONE | {"copied": 1, "verified": 1}
+    assert target.get_session("s") is None
+    assert target.purge_sessions() == 1
 
 
 def test_who_works_on_a_session_is_not_copied(ends: tuple[Store, Store]) -> None:

@@ -46,6 +46,7 @@ _GROWING: Final = {
     "aux_tokens",
     "summarised_through",
     "updated_at",
+    "expires_at",
 }
 """What differs of a session that went on; it follows from the runs."""
 

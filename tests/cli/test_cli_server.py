@@ -61,7 +61,7 @@ def test_the_doctor_tells_of_the_server_and_the_schema(server: Command) -> None:
     [[version]] = query(server, "show server_version")
     assert found["database"]["detail"].endswith(f"Postgres {version}")
     assert found["encoding"] == {"check": "encoding", "status": "ok", "detail": "UTF8", "examples": []}
-    assert found["schema"]["detail"] == "1, the newest"
+    assert found["schema"]["detail"] == "2, the newest"
     assert found["content"]["detail"] == "sessions: 1, runs: 1, messages: 2"
     assert "replica" not in found
 
@@ -123,10 +123,11 @@ def test_a_replica_is_noted_and_its_content_checked(server: Command) -> None:
 def test_migrate_makes_the_tables_and_then_has_nothing_to_do(empty: Command) -> None:
     with empty.store() as db:
         where = db.address
-    assert empty("migrate", "--dry-run").stdout == f"{where} would go to schema 1:\n  0001 sessions\n"
+    steps = "  0001 sessions\n  0002 teams_and_retention\n"
+    assert empty("migrate", "--dry-run").stdout == f"{where} would go to schema 2:\n{steps}"
     assert tables(empty) == set()
-    assert empty("migrate").stdout == f"{where} went to schema 1:\n  0001 sessions\n"
-    assert empty("migrate").stdout == f"{where} has schema 1; there is nothing to do\n"
+    assert empty("migrate").stdout == f"{where} went to schema 2:\n{steps}"
+    assert empty("migrate").stdout == f"{where} has schema 2; there is nothing to do\n"
     assert problems(empty, code=0) == []
 
 
@@ -143,9 +144,10 @@ def test_any_number_may_migrate_and_work_at_the_same_moment(empty: Command) -> N
     told = [process.communicate(timeout=120) for process in migrating]
     assert [process.returncode for process in migrating] == [0] * 8, told
     assert [process.wait(120) for process in working] == [0] * 8
-    steps = sum("went to schema 1" in said for said, _ in told)
-    assert steps <= 1, "each step is taken once, and told by the one who took it"
-    assert query(empty, "select schema from recollect_schema") == [(1,)]
+    for step in ("0001", "0002"):
+        took = sum(step in said for said, _ in told)
+        assert took <= 1, "each step is taken once, and told by the one who took it"
+    assert query(empty, "select schema from recollect_schema order by schema") == [(1,), (2,)]
     assert findings(empty)["content"]["detail"] == "sessions: 8, runs: 8, messages: 16"
 
 
@@ -164,8 +166,8 @@ def test_a_newer_schema_that_this_program_may_work_with_is_no_fault(server: Comm
     assert "has schema 99; there is nothing to do" in server("migrate").stdout
 
 
-def _with_a_second_step(dialect: str) -> tuple[Step, ...]:
-    return (*_STEPS, Step(2, "notes", 1, "alter table recollect_sessions add column note text"))
+def _with_one_more_step(dialect: str) -> tuple[Step, ...]:
+    return (*_STEPS, Step(3, "notes", 2, "alter table recollect_sessions add column note text"))
 
 
 _STEPS = migrate.steps("postgres")
@@ -174,12 +176,12 @@ _STEPS = migrate.steps("postgres")
 def test_a_new_release_works_on_the_previous_schema_until_it_is_migrated(
     server: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "steps", _with_a_second_step)
+    monkeypatch.setattr(migrate, "steps", _with_one_more_step)
     server("chat", "Hi")
-    assert findings(server)["schema"]["detail"] == "1 of 2; it works, and is brought there by: recollect migrate"
-    assert "would go from schema 1 to 2:\n  0002 notes" in server("migrate", "--dry-run").stdout
-    assert query(server, "select max(schema) from recollect_schema") == [(1,)]
-    assert "went from schema 1 to 2:\n  0002 notes" in server("migrate").stdout
+    assert findings(server)["schema"]["detail"] == "2 of 3; it works, and is brought there by: recollect migrate"
+    assert "would go from schema 2 to 3:\n  0003 notes" in server("migrate", "--dry-run").stdout
+    assert query(server, "select max(schema) from recollect_schema") == [(2,)]
+    assert "went from schema 2 to 3:\n  0003 notes" in server("migrate").stdout
     server("chat", "Hi again")
     monkeypatch.undo()
     server("chat", "And the release before goes on")
@@ -189,8 +191,8 @@ def test_a_new_release_works_on_the_previous_schema_until_it_is_migrated(
 def test_a_new_release_that_needs_its_schema_says_how_to_get_it(
     server: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "steps", _with_a_second_step)
-    monkeypatch.setattr(schema, "NEEDED", 2)
+    monkeypatch.setattr(migrate, "steps", _with_one_more_step)
+    monkeypatch.setattr(schema, "NEEDED", 3)
     with PostgresDb(server.db) as db, pytest.raises(SchemaMismatch, match="run: recollect migrate --db URL"):
         db.get_header("s")
     server("migrate")

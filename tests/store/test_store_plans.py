@@ -16,7 +16,7 @@ from store_kit import answer, user
 
 from recollect.db.sqlite import SqliteDb
 from recollect.history import HistoryLimits
-from recollect.port import Operation, Statement, Tx, mode_of, reads
+from recollect.port import Operation, Statement, Tx, mode_of, reads, writes
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter
 from recollect.store import (
@@ -27,10 +27,16 @@ from recollect.store import (
     continued,
     copies,
     deletion,
+    export,
+    family,
+    fork,
     lists,
+    marks,
     names,
     outcome,
     past,
+    removed,
+    replaced,
     sessions,
     summaries,
     turns,
@@ -145,6 +151,18 @@ def test_a_header_is_found_by_its_key(store: SqliteDb) -> None:
         (summaries.get_summary, ("s",)),
         (summaries.get_unsummarised, ("s",)),
         (claims.let_go, (["s"], 1)),
+        (changes.tag_session, ("s", ["red"])),
+        (marks.archive_session, ("s",)),
+        (marks.pin_session, ("s",)),
+        (marks.set_session_expiry, ("s", None)),
+        (fork.fork_session, ("s",)),
+        (removed.delete_run, ("r", "s")),
+        (export.export_session, ("s",)),
+        (deletion.delete_if_due, ("s",)),
+        (deletion.list_due, (None, None, 9)),
+        (deletion.list_due, (1, None, 9)),
+        (deletion.list_due, (1, "u", 9)),
+        (export.list_ids_after, ("u", "")),
         (deletion.delete_session, ("s",)),
     ],
 )
@@ -231,12 +249,14 @@ def test_a_page_is_read_along_one_index_in_its_order(store: SqliteDb, named: str
     if page == "later":
         chosen["cursor"] = lists._cursor(sort, ("s", *range(30)))
     index = f"recollect_sessions_{named or 'kind'}_{SORTS[sort]}"
-    for extra in ({}, {"since": SOON}, {"until": SOON}, {"name": "x"}, {"archived": False, "pinned": True}):
+    for extra in ({}, {"since": SOON}, {"until": SOON}, {"name": "x"}, {"archived": False}, {"pinned": True}):
+        along = f"recollect_sessions_{named or 'kind'}_pinned_{SORTS[sort]}" if "pinned" in extra else index
         searches = [step for step in plans(store, get_sessions, **chosen, **extra) if " s USING " in step]
         states = 1 if "archived" in extra else 2
         assert len(searches) == states * (1 if named else 2), "what is not filtered by is read of each kind, and merged"
         for step in searches:
-            assert step.startswith(f"SEARCH s USING INDEX {index}"), (extra, step)
+            assert step.startswith(f"SEARCH s USING INDEX {along} "), (extra, step)
+            assert "archived=?" in step
             column = {"user": "user_id", "agent": "agent_id", "team": "team_id"}.get(named or "", "kind")
             assert f"({column}=?" in step
             if page == "later":
@@ -251,11 +271,82 @@ def test_a_page_by_two_filters_is_never_sorted(store: SqliteDb, pair: tuple[str,
     assert len(steps) == 1
 
 
-def test_metadata_and_tags_are_found_by_their_index(store: SqliteDb) -> None:
-    steps = plans(store, get_sessions, metadata={"k": 1}, tags=["red"])
+@pytest.mark.parametrize("named", [None, *NAMED])
+def test_metadata_and_tags_are_found_by_their_index(store: SqliteDb, named: str | None) -> None:
+    steps = plans(store, get_sessions, metadata={"k": 1}, tags=["red"], **(NAMED[named] if named else {}))
+    assert len([step for step in steps if step.startswith("MATERIALIZE found")]) == 2
     found = [step for step in steps if re.search(r"(SEARCH|SCAN) v ", step)]
-    assert len(found) == 2 * 2 * 2, "for each of both kinds, archived or not"
-    assert all("COVERING INDEX recollect_values_found (kind=? AND key=? AND value=?" in step for step in found)
+    by_value = "COVERING INDEX recollect_values_found (kind=? AND key=? AND value=?"
+    by_session = "recollect_values_1 (session_id=? AND kind=? AND key=?"
+    assert len([step for step in found if by_value in step]) == 2
+    assert all(by_value in step or by_session in step for step in found)
+    assert steps.count("SEARCH s USING PRIMARY KEY (session_id=?)") == 2
+
+
+MANY_SESSIONS = (
+    """
+    insert into recollect_sessions (
+        session_id, kind, agent_id, team_id, user_id, archived, pinned, version, epoch, created_at, updated_at
+    )
+    with recursive n (i) as (select 1 union all select i + 1 from n where i < :count)
+    select
+        's' || i, case i % 4 when 0 then 'team' else 'agent' end, 'a' || i % 2, 't' || i % 2, 'u' || i % 3,
+        case i % 5 when 0 then 1 else 0 end, case i % (:count / 30) when 0 then 1 else 0 end, 1, 1, :count - i, i
+    from n
+    """,
+    "insert into recollect_values select s.session_id, 'tag', 'common', 'null' from recollect_sessions s",
+    """
+    insert into recollect_values
+    select s.session_id, 'metadata', 'ticket', '"T-42"' from recollect_sessions s where s.updated_at % (:count / 10) = 0
+    """,
+)
+"""Sessions of which all have one tag, thirty are pinned, and ten have a value."""
+
+MARKED: list[dict[str, Any]] = [
+    {},
+    {"archived": True},
+    {"pinned": True},
+    {"pinned": True, "archived": False},
+    {"metadata": {"ticket": "T-42"}},
+    {"metadata": {"ticket": "T-42"}, "archived": False, "pinned": False},
+    {"metadata": {"ticket": "T-43"}},
+    {"tags": ["common"]},
+    {"tags": ["common"], "pinned": True},
+    {"tags": ["common"], "metadata": {"ticket": "T-42"}},
+]
+
+OF = {"user": {"user_id": "u1"}, "agent": {"agent_id": "a1"}, "team": {"team_id": "t1"}, "kind": {"kind": "agent"}}
+
+
+@writes
+async def make_many(tx: Tx, count: int) -> None:
+    await tx.execute(*((sql, {"count": count}) for sql in MANY_SESSIONS))
+
+
+@cache
+def _listing(count: int) -> list[int]:
+    """How many instructions a page of each kind takes among so many sessions."""
+    counted = 0
+
+    def tick() -> None:
+        nonlocal counted
+        counted += 1
+
+    took = []
+    with SqliteDb() as db:
+        db.transact(make_many, count)
+        assert db._writer is not None
+        db._writer.set_progress_handler(tick, 1)
+        for of, marked, sort in itertools.product(({}, *OF.values()), MARKED, SORTS):
+            counted = 0
+            db.get_sessions(**of, **marked, sort=sort)
+            took.append(counted)
+    return took
+
+
+def test_a_page_takes_the_same_among_few_and_among_many() -> None:
+    for few, many in zip(_listing(1200), _listing(12_000), strict=True):
+        assert many <= few * 1.5 + 50
 
 
 BEGINNING = re.compile(r"\s*({(one|many)}\s*)?(select|insert|update|delete|with)\s", re.IGNORECASE)
@@ -264,6 +355,13 @@ BEGINNING = re.compile(r"\s*({(one|many)}\s*)?(select|insert|update|delete|with)
 def _written() -> Iterator[tuple[str, str]]:
     """Every whole statement of the store modules, by name."""
     for module in (
+        deletion,
+        export,
+        family,
+        fork,
+        marks,
+        removed,
+        replaced,
         turns,
         begin,
         continued,
@@ -297,6 +395,10 @@ def _written() -> Iterator[tuple[str, str]]:
     for sort in SORTS:
         yield f"page by {sort}", lists._page(tuple(lists._CONDITIONS.values()), sort)
         yield f"page of all by {sort}", lists._page((), sort)
+        yield f"page by {sort} of what is pinned", lists._page(("s.pinned = 1", "s.archived = 0"), sort)
+        yield f"page by {sort} of what has values", lists._page(tuple(lists._CONDITIONS.values()), sort, 2)
+    yield "what is unused", deletion._list_unused(of_user=False)
+    yield "what a user does not use", deletion._list_unused(of_user=True)
 
 
 def _is_statement(text: object) -> bool:
@@ -330,6 +432,7 @@ PASTS: dict[str, dict[str, Any]] = {
     "failed": {"status": RunStatus.error},
     "regenerated": {"status": RunStatus.regenerated},
     "members'": {"status": RunStatus.completed, "parent_run_id": "0"},
+    "candidates'": {"status": RunStatus.cancelled, "replaces": "0"},
 }
 
 
@@ -377,6 +480,12 @@ def _work(past: str, length: int) -> dict[str, int]:
         db.finish_run(cached, status=RunStatus.error)
         of(lambda: db.transact(continued.continue_run, cached.run_id, "s", history=HistoryLimits(runs=3)))
         done["continue"] = counted
+        again = of(lambda: db.begin_run("s", [user()], replaces=run.run_id, history=HistoryLimits(runs=3)))
+        done["begin in a place"] = counted
+        of(lambda: db.finish_run(again, [answer()]))
+        done["finish in a place"] = counted
+        of(lambda: db.delete_run(again.run_id, "s"))
+        done["delete a run"] = counted
         reading: dict[str, Callable[[], Any]] = {
             "header": lambda: db.get_header("s"),
             "last run": lambda: db.get_last_run("s"),
@@ -396,6 +505,7 @@ def _work(past: str, length: int) -> dict[str, int]:
 
 HOT = ["begin", "append", "finish", "header", "last run", "one run", "state", "metrics", "list"]
 HOT += ["look", "catch up", "begin with a known past", "cancel", "continue"]
+HOT += ["begin in a place", "finish in a place", "delete a run"]
 HOT += ["last of what was said", "last runs of any status", "newest messages"]
 
 

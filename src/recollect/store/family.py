@@ -12,30 +12,31 @@ from recollect import checks
 from recollect.errors import RunInProgress, RunNotFound
 from recollect.message import Message
 from recollect.port import Params, Row
-from recollect.store.newest import STATUS
+from recollect.store.newest import STATUS, among
 
 THIS_RUN: Final = "r.session_id = :session_id and r.run_id = :run_id"
 
 FAMILY: Final = f"""
-with recursive family (run_seq, run_id) as (
+family (run_seq, run_id) as (
     select r.run_seq, r.run_id from recollect_runs r where {THIS_RUN}
     union
     select r.run_seq, r.run_id from family f join recollect_runs r {{along recollect_runs_parents}}
         on r.session_id = :session_id and r.parent_run_id = f.run_id
 )
 """
-"""The places and ids of a run and of all that belong to it, as a table ``family``."""
+"""The places and ids of a run and of all that belong to it, as a table ``family``; after ``with recursive``."""
 
 FIND_FAMILY: Final = f"""
-{FAMILY}
-select r.run_id, r.run_seq, r.parent_run_id, {STATUS}, r.prompt from family f
-join recollect_runs r on r.session_id = :session_id and r.run_seq = f.run_seq
+with recursive {FAMILY}
+select r.run_id, r.run_seq, r.parent_run_id, {STATUS}, r.prompt from recollect_runs r
+where r.session_id = :session_id and r.run_seq {among("select f.run_seq from family f")}
 """
 
-IN_FAMILY: Final = "session_id = :session_id and run_seq in (select f.run_seq from family f)"
+IN_FAMILY: Final = f"session_id = :session_id and run_seq {among('select f.run_seq from family f')}"
 
 DELETE_FAMILY: Final = tuple(
-    f"{FAMILY} delete from recollect_{table} where {IN_FAMILY}" for table in ("messages", "leases", "runs")
+    f"with recursive {FAMILY} delete from recollect_{table} where {IN_FAMILY}"
+    for table in ("messages", "leases", "runs")
 )
 
 FORGET_SUMMARY: Final = """

@@ -182,11 +182,11 @@ _WITH_MEMBERS: Final = _copies(
         select r.run_seq, r.run_id from recollect_runs r
         where r.session_id = :session_id and r.parent_run_id is null and r.run_seq <= :upto
         union
-        select r.run_seq, r.run_id from chosen c join recollect_runs r {along recollect_runs_parents}
-            on r.session_id = :session_id and r.parent_run_id = c.run_id
+        select r.run_seq, r.run_id from chosen f join recollect_runs r {along recollect_runs_parents}
+            on r.session_id = :session_id and r.parent_run_id = f.run_id
     )
     """,
-    "in (select c.run_seq from chosen c)",
+    "in (select f.run_seq from chosen f)",
 )
 
 _REST: Final = (

@@ -24,6 +24,9 @@ MOST: Final = 1000
 PAGE: Final = 200
 """Sessions read at once by those who want all."""
 
+FEW: Final = 500
+"""Sessions with a tag or a value up to which they are looked up one by one."""
+
 SEARCHABLE: Final = 255
 """Characters of a metadata value's JSON text up to which it can be searched for."""
 
@@ -59,8 +62,6 @@ _CONDITIONS: Final = {
     "kind": "s.kind = :kind",
     "agent_id": "s.agent_id = :agent_id",
     "team_id": "s.team_id = :team_id",
-    "archived": "s.archived = :archived",
-    "pinned": "s.pinned = :pinned",
     "name": "replace(s.name_key, :name, '') <> s.name_key",
 }
 
@@ -98,15 +99,15 @@ async def get_sessions(
         "kind": None if kind is None else checks.one_of("kind", kind, ("agent", "team")),
         "agent_id": checks.optional_identifier("agent_id", agent_id),
         "team_id": checks.optional_identifier("team_id", team_id),
-        "archived": None if archived is None else int(checks.flag("archived", archived)),
-        "pinned": None if pinned is None else int(checks.flag("pinned", pinned)),
         "name": None if name is None else rows.name_key(checks.key("name", name)),
     }
     conditions = [LIVE, *(condition for column, condition in _CONDITIONS.items() if p[column] is not None)]
-    conditions += _values(p, checks.json_object("metadata", metadata), checks.texts("tags", tags))
+    conditions += [] if archived is None else [f"s.archived = {int(checks.flag('archived', archived))}"]
+    conditions += [] if pinned is None else [f"s.pinned = {int(checks.flag('pinned', pinned))}"]
     conditions += _times(p, sort, since, until, cursor)
+    values = _values(p, checks.json_object("metadata", metadata), checks.texts("tags", tags))
     p["limit"] = checks.count("limit", limit, least=1, most=MOST) + 1
-    [found] = await tx.execute((_page(tuple(conditions), sort), p))
+    [found] = await tx.execute((_page(tuple(conditions), sort, values), p))
     sessions = tuple(rows.header(row) for row in found[:limit])
     more = len(found) > limit
     return SessionPage(sessions=sessions, next_cursor=_cursor(sort, found[limit - 1]) if more else None)
@@ -151,42 +152,96 @@ order by s.session_id limit :limit
 """
 
 
-def _page(conditions: tuple[str, ...], sort: Sort) -> str:
-    """The newest sessions that meet the conditions.
+def _page(conditions: tuple[str, ...], sort: Sort, values: int = 0) -> str:
+    """The newest sessions that meet the conditions, and have so many values.
 
-    Each index begins with one column and whether a session is archived. What is not said of these is read for each
-    value and merged, so that nothing is walked past and nothing sorted.
+    Where few have one of the values, these are looked up. Else the list is read, which may be the shorter way even
+    where a million sessions have it: those of one user are few. Which way it is, its limit says: 0 for the others.
     """
-    along = {_CONDITIONS[column] for column in ("user_id", "kind", "agent_id", "team_id")}
-    kinds = [()] if along & set(conditions) else [("s.kind = 'agent'",), ("s.kind = 'team'",)]
-    states = [()] if _CONDITIONS["archived"] in conditions else [("s.archived = 0",), ("s.archived = 1",)]
-    pages = [_one_page((*kind, *state, *conditions), sort) for kind in kinds for state in states]
+    if not values:
+        return _merged(_listed(conditions, sort, ":limit"), sort)
+    found = ", ".join(_FOUND.format(number) for number in range(values))
+    having = (*(_HAS.format(number) for number in range(values)), *conditions)
+    pages = [_looked_up(number, having, sort) for number in range(values)]
+    return f"with {found} {_merged([*pages, *_listed(having, sort, _limit(values))], sort)}"
+
+
+def _looked_up(number: int, conditions: tuple[str, ...], sort: Sort) -> str:
+    """The page of those that have one of the values. Both databases are told to begin with these."""
+    return f"""
+    select {HEADER} from {{one}}found{number} f cross join {{/one}}recollect_sessions s
+    where s.session_id = {{one}}f.session_id{{/one}}{{many}}any(array(select session_id from found{number})){{/many}}
+    and {" and ".join(conditions)}
+    order by s.{sort} desc, s.session_id desc limit {_limit(number, few=number)}
+    """
+
+
+def _limit(values: int, few: int | None = None) -> str:
+    """The limit where many have each of the first values, and where few have another one."""
+    counts = [f"(select count(*) from found{number}) > {FEW}" for number in range(values)]
+    counts += [] if few is None else [f"(select count(*) from found{few}) <= {FEW}"]
+    return f"case when {' and '.join(counts)} then :limit else 0 end"
+
+
+_FOUND: Final = f"""
+found{{0}} as materialized (
+    select v.session_id from recollect_values v where v.kind in ('metadata', 'tag')
+    and v.kind = :kind{{0}} and v.key = :key{{0}} and v.value = :value{{0}} and length(v.value) <= {SEARCHABLE}
+    limit {FEW + 1}
+)
+"""
+
+# Asked like this, and not whether there is one: of that Postgres makes a join, or a table of all that have it.
+_HAS: Final = """(
+    select 1 from recollect_values v
+    where v.session_id = s.session_id and v.kind = :kind{0} and v.key = :key{0} and v.value = :value{0}
+) = 1"""
+
+
+def _listed(conditions: tuple[str, ...], sort: Sort, limit: str) -> list[str]:
+    """The pages that a list is merged of.
+
+    Each index begins with one column and whether a session is archived, and one of its kind holds only those that are
+    pinned. What is not said of these is read for each value, so that nothing is walked past and nothing sorted.
+    """
+    column = next((column for column in _ALONG if _CONDITIONS[column] in conditions), None)
+    kinds = [()] if column else [("s.kind = 'agent'",), ("s.kind = 'team'",)]
+    states = [()] if any("s.archived = " in condition for condition in conditions) else _STATES
+    is_pinned = "s.pinned = 1" in conditions
+    along = f"{{along recollect_sessions_{_ALONG[column or 'kind']}_pinned_{_ORDER[sort]}}}" if is_pinned else ""
+    return [
+        f"""
+        select {HEADER} from recollect_sessions s {along} where {" and ".join((*kind, *state, *conditions))}
+        order by s.{sort} desc, s.session_id desc limit {limit}
+        """
+        for kind in kinds
+        for state in states
+    ]
+
+
+_STATES: Final = [("s.archived = 0",), ("s.archived = 1",)]
+
+_ALONG: Final = {"user_id": "user", "agent_id": "agent", "team_id": "team", "kind": "kind"}
+
+_ORDER: Final[dict[Sort, str]] = {"updated_at": "active", "created_at": "created"}
+
+
+def _merged(pages: Sequence[str], sort: Sort) -> str:
     if len(pages) == 1:
         return pages[0]
     every = " union all ".join(f"select * from ({page}) one" for page in pages)
     return f"select * from ({every}) s order by {sort} desc, session_id desc limit :limit"
 
 
-def _one_page(conditions: tuple[str, ...], sort: Sort) -> str:
-    return f"""
-    select {HEADER} from recollect_sessions s where {" and ".join(conditions)}
-    order by s.{sort} desc, s.session_id desc limit :limit
-    """
-
-
-def _values(p: Params, metadata: Mapping[str, str], tags: Sequence[str]) -> list[str]:
+def _values(p: Params, metadata: Mapping[str, str], tags: Sequence[str]) -> int:
+    """Say which values are wanted; give how many."""
     wanted = [("metadata", key, value) for key, value in metadata.items()]
     wanted += [("tag", tag, "null") for tag in tags]
-    conditions = []
     for number, (kind, key, value) in enumerate(wanted):
         if len(value) > SEARCHABLE:
             raise InvalidArgument(f"metadata[{key!r}]", f"values over {SEARCHABLE} characters cannot be searched for")
         p |= {f"kind{number}": kind, f"key{number}": key, f"value{number}": value}
-        conditions.append(f"""s.session_id in (
-            select v.session_id from recollect_values v where v.kind in ('metadata', 'tag')
-            and v.kind = :kind{number} and v.key = :key{number} and v.value = :value{number} and length(v.value) <= 255
-        )""")
-    return conditions
+    return len(wanted)
 
 
 def _times(p: Params, sort: Sort, since: datetime | None, until: datetime | None, cursor: str | None) -> list[str]:

@@ -100,7 +100,7 @@ _STANDING: Final = f"""
 select r.run_id, r.run_seq, {STATUS} from recollect_runs r
 where r.session_id = :session_id and r.run_id = :root and r.status <> 'regenerated' and r.run_id <> :candidate
 union all
-select r.run_id, r.run_seq, r.status from recollect_runs r
+select r.run_id, r.run_seq, r.status from recollect_runs r {{along recollect_runs_replaces}}
 where r.session_id = :session_id and r.replaces = :root and r.status = 'completed' and r.run_id <> :candidate
 """
 
@@ -109,15 +109,15 @@ _NOW: Final = "version = (select s.version from recollect_sessions s where s.ses
 # The old one's place is below zero for a moment: there nothing else is.
 _EXCHANGE: Final = (
     f"""
-    {FAMILY}
+    with recursive {FAMILY}
     update recollect_runs set status = 'regenerated', finished_at = coalesce(finished_at, :now), {_NOW}
     where {IN_FAMILY}
     """,
-    f"{FAMILY} delete from recollect_leases where {IN_FAMILY}",
+    f"with recursive {FAMILY} delete from recollect_leases where {IN_FAMILY}",
     *(
         f"update recollect_{table} set run_seq = {after} where session_id = :session_id and run_seq = {before}"
         for table in ("messages", "runs")
-        for before, after in ((":run_seq", "- :place"), (":place", ":run_seq"), ("- :place", ":place"))
+        for before, after in ((":run_seq", "0 - :place"), (":place", ":run_seq"), ("0 - :place", ":place"))
     ),
     FORGET_SUMMARY,
     f"update recollect_sessions as s set {REWRITTEN} where s.session_id = :session_id",

@@ -26,7 +26,25 @@ create index recollect_sessions_agent_created on recollect_sessions (agent_id, a
 create index recollect_sessions_team_created on recollect_sessions (team_id, archived, created_at, session_id)
     where team_id is not null;
 create index recollect_sessions_kind_created on recollect_sessions (kind, archived, created_at, session_id);
-create index recollect_sessions_pinned on recollect_sessions (pinned, updated_at, session_id) where pinned = 1;
+
+-- The same of those that are pinned. They are few, so these cost next to nothing.
+create index recollect_sessions_user_pinned_active on recollect_sessions (user_id, archived, updated_at, session_id)
+    where pinned = 1 and user_id is not null;
+create index recollect_sessions_agent_pinned_active on recollect_sessions (agent_id, archived, updated_at, session_id)
+    where pinned = 1 and agent_id is not null;
+create index recollect_sessions_team_pinned_active on recollect_sessions (team_id, archived, updated_at, session_id)
+    where pinned = 1 and team_id is not null;
+create index recollect_sessions_kind_pinned_active on recollect_sessions (kind, archived, updated_at, session_id)
+    where pinned = 1;
+create index recollect_sessions_user_pinned_created on recollect_sessions (user_id, archived, created_at, session_id)
+    where pinned = 1 and user_id is not null;
+create index recollect_sessions_agent_pinned_created on recollect_sessions (agent_id, archived, created_at, session_id)
+    where pinned = 1 and agent_id is not null;
+create index recollect_sessions_team_pinned_created on recollect_sessions (team_id, archived, created_at, session_id)
+    where pinned = 1 and team_id is not null;
+create index recollect_sessions_kind_pinned_created on recollect_sessions (kind, archived, created_at, session_id)
+    where pinned = 1;
+
 create index recollect_sessions_expiring on recollect_sessions (expires_at, session_id) where expires_at is not null;
 
 -- What was to replace a run and did not is no part of the conversation, and in neither index of its runs.
@@ -39,4 +57,4 @@ create index recollect_runs_members on recollect_runs (session_id, agent_id, tea
     where parent_run_id is not null;
 create index recollect_runs_parents on recollect_runs (session_id, parent_run_id, run_seq)
     where parent_run_id is not null;
-create index recollect_runs_replaces on recollect_runs (session_id, replaces) where replaces is not null;
+create index recollect_runs_replaces on recollect_runs (session_id, replaces, status) where replaces is not null;
