@@ -96,6 +96,7 @@ CHECKS: Final = (
         "note",
     ),
     Check("under way", "runs are under way", "note"),
+    Check("expired", "sessions have expired; nobody sees them, and a purge deletes them", "note"),
 )
 
 _KINDS: Final = ("agent", "team")
@@ -157,6 +158,8 @@ def of_header(header: Fields, counted: Counted, now: int) -> Iterator[Fault]:
         yield Fault("headers", session_id)
     if header["name_key"] != (key := name_key(header["name"])):
         yield Fault("headers", session_id, was=header["name_key"], should=key)
+    if header["expires_at"] is not None and header["expires_at"] <= now:
+        yield Fault("expired", session_id)
     if (header["claim_until"] or 0) > now + CLAIM + AHEAD:
         yield Fault("claims", session_id, was=header["claim_until"], should=now + CLAIM)
 

@@ -34,7 +34,8 @@ def test_help_tells_the_exit_codes(recollect: Command) -> None:
 def test_what_belongs_to_later_releases_is_not_offered() -> None:
     commands = get_command().commands
     assert sorted(commands) == ["chat", "copy", "doctor", "migrate", "sessions"]
-    assert sorted(commands["sessions"].commands) == ["delete", "export", "import", "list", "name", "rename", "show"]
+    of_sessions = "archive delete export import list name pin purge rename show tag"
+    assert sorted(commands["sessions"].commands) == of_sessions.split()
 
 
 def test_without_its_extra_the_command_says_what_to_install() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
-from cli_kit import Command, turn
+from cli_kit import Command, spoil, turn
 
 from recollect.errors import InvalidArgument
 
@@ -98,6 +99,61 @@ def test_sessions_are_found_by_the_beginning_of_their_id(filled: Command) -> Non
         assert db.find_sessions_by_prefix("trip-11") == ()
         with pytest.raises(InvalidArgument):
             db.find_sessions_by_prefix("")
+
+
+def test_sessions_are_tagged_archived_and_pinned_and_listed_by_it(filled: Command) -> None:
+    assert filled("sessions", "tag", "trip-1", "red", "spring").stdout == "red\nspring\n"
+    assert filled("sessions", "tag", "trip-1", "--remove", "red").stdout == "spring\n"
+    assert filled("sessions", "archive", "trip-2").stdout == "trip-2 is archived\n"
+    assert filled("sessions", "pin", "plan", "trip-1").stdout == "plan is pinned\ntrip-1 is pinned\n"
+    assert filled("sessions", "pin", "plan", "--undo").stdout == "plan is not pinned\n"
+    assert listed(filled, "--tag", "spring") == listed(filled, "--pinned") == ["trip-1"]
+    assert listed(filled, "--archived") == ["trip-2"]
+    assert listed(filled, "--no-archived") == ["plan", "trip-1"]
+    assert listed(filled, "--no-pinned") == ["plan", "trip-2"]
+    assert listed(filled, "--tag", "red") == []
+
+
+@pytest.fixture
+def aged(filled: Command) -> Command:
+    """One session that has expired, and one that was not used for a hundred days."""
+    with filled.store() as db:
+        db.set_session_expiry("trip-1", timedelta(microseconds=1))
+    spoil(filled, "update recollect_sessions set updated_at = updated_at - 8640000000000 where session_id = 'trip-2'")
+    return filled
+
+
+def test_a_purge_takes_what_has_expired(aged: Command) -> None:
+    found = aged("sessions", "purge", "--dry-run").stdout
+    assert found.startswith("  trip-1  Where to in spring?  (")
+    assert found.endswith("\n1 session would be deleted\n")
+    assert aged("sessions", "purge", "--user", "bob", "--dry-run").stdout == "0 sessions would be deleted\n"
+    assert aged("sessions", "purge", "--yes").stdout == "1 session deleted\n"
+    assert "would be deleted" in aged("sessions", "purge", "--dry-run").stdout
+    assert listed(aged) == ["plan", "trip-2"]
+
+
+def test_a_purge_takes_what_was_not_used_for_long(aged: Command) -> None:
+    due = json.loads(aged("sessions", "purge", "--older-than", "14w", "--dry-run", "--json").stdout)
+    assert [header["session_id"] for header in due] == ["trip-2"]
+    assert json.loads(aged("sessions", "purge", "--older-than", "101d", "--dry-run", "--json").stdout) == []
+    assert json.loads(aged("sessions", "purge", "--older-than", "90d", "--yes", "--json").stdout) == {"deleted": 1}
+    assert listed(aged) == ["plan"]
+
+
+def test_the_doctor_notes_what_waits_for_the_purge(aged: Command) -> None:
+    found = {finding["check"]: finding for finding in json.loads(aged("doctor", "--json").stdout)}
+    assert (found["expired"]["status"], found["expired"]["examples"]) == ("note", ["trip-1"])
+
+
+def test_purging_without_a_terminal_needs_yes(aged: Command) -> None:
+    assert "say --yes" in aged("sessions", "purge", code=2).stderr
+    assert aged("sessions", "purge", "--dry-run").stdout.endswith("1 session would be deleted\n")
+
+
+@pytest.mark.parametrize("span", ["90", "d", "1y", "-1d", "1.5h", "9999999d"])
+def test_a_span_of_time_that_is_none_is_refused(aged: Command, span: str) -> None:
+    assert "no span of time" in aged("sessions", "purge", f"--older-than={span}", "--yes", code=2).stderr
 
 
 def test_deleting_takes_everything_along(filled: Command) -> None:

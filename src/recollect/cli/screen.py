@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from recollect.checks import encode
+from recollect.session import SessionHeader
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _WIDE: Final = 200
@@ -102,6 +106,15 @@ def ago(moment: datetime | None, now: datetime) -> str:
 def clock(moment: datetime | None) -> str:
     """A moment in this place's time."""
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
+def print_headers(headers: Iterable[SessionHeader]) -> None:
+    """Write sessions as a JSON array, as they are read."""
+    before = b"["
+    for header in headers:
+        typer.echo(before + b"\n" + encode(header), nl=False)
+        before = b","
+    typer.echo(b"[]" if before == b"[" else b"\n]")
 
 
 def short_ids(ids: Sequence[str]) -> list[str]:

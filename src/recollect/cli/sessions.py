@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Literal
@@ -12,13 +12,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from recollect.checks import encode
-from recollect.cli import names, show, transfer
+from recollect.cli import marks, names, show, transfer
 from recollect.cli.database import Db, existing
-from recollect.cli.screen import ago, aside, cut, line, out, plural, say, short_ids
+from recollect.cli.screen import ago, aside, cut, line, out, plural, print_headers, say, short_ids
 from recollect.cli.which import Several, Which, find
 from recollect.errors import InvalidArgument
 from recollect.session import SessionHeader
+from recollect.store.lists import SessionFilters
 
 PAGE = 200
 
@@ -39,6 +39,9 @@ def list_sessions(
     agent: Annotated[str | None, typer.Option("--agent", help="Only those of the agent with this id.")] = None,
     kind: Annotated[Literal["agent", "team"] | None, typer.Option("--kind", help="Only those begun by this.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Only those whose name contains this.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Only those with this tag; may be repeated.")] = None,
+    archived: Annotated[bool | None, typer.Option(help="Only those that are archived, or are not.")] = None,
+    pinned: Annotated[bool | None, typer.Option(help="Only those that are pinned, or are not.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
     every: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print them as JSON, each on a line of its own.")] = False,
@@ -51,9 +54,11 @@ def list_sessions(
     """
     store = existing(context, db)
     page = PAGE if every else min(limit + 1, PAGE)
-    found = store.iter_sessions(user_id=user, agent_id=agent, kind=kind, name=name, limit=page)
+    wanted: SessionFilters = {"user_id": user, "agent_id": agent, "kind": kind, "name": name, "limit": page}
+    wanted |= {"tags": tags, "archived": archived, "pinned": pinned}
+    found = store.iter_sessions(**wanted)
     if json:
-        _print_json(found if every else islice(found, limit))
+        print_headers(found if every else islice(found, limit))
         return
     headers = list(found if every else islice(found, limit + 1))
     shown = headers if every else headers[:limit]
@@ -101,17 +106,12 @@ def delete(
     say(f"{plural(count, 'session')} deleted")
 
 
+app.command("tag")(marks.tag)
+app.command("archive")(marks.archive)
+app.command("pin")(marks.pin)
+app.command("purge")(marks.purge)
 app.command("export")(transfer.export_sessions)
 app.command("import")(transfer.import_sessions)
-
-
-def _print_json(headers: Iterable[SessionHeader]) -> None:
-    """A JSON array, written as it is read."""
-    before = b"["
-    for header in headers:
-        typer.echo(before + b"\n" + encode(header), nl=False)
-        before = b","
-    typer.echo(b"[]" if before == b"[" else b"\n]")
 
 
 def _table(headers: Sequence[SessionHeader], now: datetime) -> Table:

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
+from recollect import checks
 from recollect.background import BACKGROUND
 from recollect.db import migrate, owner
 from recollect.errors import (
@@ -163,8 +164,9 @@ class SqliteDb(Store):
 
     ``durability="full"`` survives power loss at each commit. ``"normal"`` is faster, and after a power loss (not after
     a crash of the program) the last commits may be gone; the file stays whole. ``timeout`` is how many seconds a write
-    waits for other writers. The file, its folder and its tables are made when first needed; tables of others in the
-    same file are left alone.
+    waits for other writers. ``secure_delete=True`` overwrites what is deleted with zeros; what the log next to the file
+    still holds of it goes with `vacuum`. The file, its folder and its tables are made when first needed; tables of
+    others in the same file are left alone.
 
     Raises:
         InvalidArgument: an option is unknown.
@@ -179,6 +181,7 @@ class SqliteDb(Store):
         *,
         durability: Literal["full", "normal"] = "full",
         timeout: float = 5.0,
+        secure_delete: bool = False,
         clock: Clock | None = None,
     ) -> None:
         if durability not in ("full", "normal"):
@@ -186,6 +189,7 @@ class SqliteDb(Store):
         self.db_file = None if db_file is None else Path(db_file)
         self.durability = durability
         self.timeout = timeout
+        self.secure_delete = checks.flag("secure_delete", secure_delete)
         self._clock: Clock = clock or SystemClock()
         self._alive = _Alive()
         self._writer: sqlite3.Connection | None = None
@@ -220,6 +224,39 @@ class SqliteDb(Store):
         loop = asyncio.get_running_loop()
         found: T = await loop.run_in_executor(self._read_threads(), self._read, work, mode)
         return found
+
+    def vacuum(self) -> None:
+        """Write the file anew without what was deleted, and empty the log next to it. Nobody can write meanwhile.
+
+        Raises:
+            DatabaseBusy: other processes were at work in it all the while.
+        """
+        place = Place()
+        with place.held, self._locked(place, self._deadline()), self._gate.shut:
+            self._gate.empty(self.timeout)
+            connection = self._writer or self._open_writer()
+            try:
+                self._vacuum(connection)
+            except sqlite3.Error as error:
+                self._refuse(error)
+
+    async def avacuum(self) -> None:
+        """As `vacuum`, without holding up the event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.vacuum)
+
+    def _vacuum(self, connection: sqlite3.Connection) -> None:
+        """Vacuum, and wait for others so that the log can be emptied."""
+        connection.execute(f"pragma busy_timeout = {int(self.timeout * 1000)}")
+        try:
+            connection.execute("vacuum")
+            is_busy, *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+        finally:
+            connection.execute("pragma busy_timeout = 0")
+        if is_busy:
+            msg = f"{self.address} was written anew, but is read by others, so the log next to it could not be emptied"
+            raise DatabaseBusy(msg)
 
     def close(self) -> None:
         """Finish what is under way, names and summaries in the background too, and close the file.
@@ -515,6 +552,8 @@ class SqliteDb(Store):
             self._use_wal(connection)
         connection.execute(f"pragma synchronous = {self.durability}")
         connection.execute("pragma cache_size = -8192")
+        if self.secure_delete:
+            connection.execute("pragma secure_delete = 1")
         if sys.platform == "darwin" and self.durability == "full":
             connection.execute("pragma fullfsync = 1")
 

@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from recollect import checks
 from recollect.background import BACKGROUND
-from recollect.db import owner
+from recollect.db import owner, tables
 from recollect.db.migrate import Step
 from recollect.db.postgres.address import Address, Settings
 from recollect.db.postgres.dialect import Command, Dialect, command
@@ -161,6 +161,26 @@ class PostgresDb(Store):
             DatabaseError: the server does not answer, or refuses.
         """
         return drive(self._ask(THREADS, operation))
+
+    def vacuum(self) -> None:
+        """Let go of the room that deleted rows still take in our tables. Others may work on meanwhile."""
+        drive(self._apart(THREADS, self._vacuum))
+
+    async def avacuum(self) -> None:
+        """As `vacuum`."""
+        await self._apart(LOOPS, self._vacuum)
+
+    async def _vacuum(self, wire: Wire) -> None:
+        """Vacuum each table, for as long as it takes."""
+        limited = not self._pools.address.pooler
+        if limited:
+            await wire.send([command("set statement_timeout = 0")])
+        try:
+            for table in tables.expected(KIND).tables:
+                await wire.send([command(self._dialect.qualified(f"vacuum {table}"))])
+        finally:
+            if limited and not wire.connection.closed:
+                await wire.send([command("reset statement_timeout")])
 
     def close(self) -> None:
         """Finish what is under way, names and summaries in the background too, and close the connections.
