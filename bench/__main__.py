@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 import recollect
-from bench import cache, cold, crowd, last, load, page, postgres, size, start, tasks, turn
+from bench import cache, cold, crowd, fork, last, load, page, postgres, size, start, tasks, turn
 from bench.table import Line, table
 
 GROUPS: Final[dict[str, Callable[..., Iterator[Line]]]] = {
@@ -29,6 +29,7 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Line]]]] = {
     "cold": cold.lines,
     "last": last.lines,
     "load": load.lines,
+    "fork": fork.lines,
     "cache": cache.lines,
     "page": page.lines,
     "size": size.lines,

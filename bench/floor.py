@@ -197,6 +197,17 @@ class Floor:
         runs, said = self.rows(session_id)
         return [decode(run[13]) for run in runs], [decode(message[4]) for message in said]
 
+    def fork(self, session_id: str, new: str) -> None:
+        """Copy a session's rows."""
+        self.execute("begin immediate")
+        for table in ("sessions", "runs", "messages"):
+            columns = ", ".join(row[1] for row in self.execute(f"pragma table_info({table})") if row[1] != "session_id")
+            self.execute(
+                f"insert into {table} (session_id, {columns}) select ?, {columns} from {table} where session_id = ?",
+                (new, session_id),
+            )
+        self.execute("commit")
+
     def list_sessions(self, rows: Iterable[tuple[Any, ...]], indexes: Iterable[str]) -> None:
         """Fill the table of sessions with rows of `HEADER`, and index it for what will be asked."""
         self.execute("begin immediate")

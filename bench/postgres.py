@@ -20,6 +20,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from bench import postgres_floor
+from bench.fork import forks
 from bench.pace import Pair, Spread, interleave, together
 from bench.page import FILTERS, PAGE, SIZE, SORTS, Place, _last
 from bench.postgres_floor import PostgresFloor, asend
@@ -38,6 +39,7 @@ from recollect.store.claims import Wanted, claim_next
 from recollect.store.turns import new_token
 
 TURN: Final = "Postgres: the same round trips by hand"
+FORKS: Final = "Postgres: a fork of 1,000 turns; the floor copies the rows by hand, without what finds them"
 COPIES: Final = "Postgres: recollect copy of sessions of ten turns, read back and compared"
 TASKS: Final = "Postgres: a turn of one of many tasks, a session each, on eight connections"
 CLAIMS: Final = "Postgres: claims of four sessions; the floor is eight workers that never meet"
@@ -56,6 +58,8 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
         yield from sides.reads(rounds)
         sides.close()
         yield from _tasks(url, 4 if quick else 20)
+    with _server().postgres_url() as url:
+        yield from _forks(url, quick=quick)
     with _server().postgres_url() as url:
         yield from _claims(url, quick=quick)
     with _server().postgres_url() as url:
@@ -242,6 +246,16 @@ def _claimed(db: PostgresDb, token: int, start: str, claims: int) -> list[float]
         after = found.upto
         skip = chance.randrange(found.passed) if found.passed else 0
     return took
+
+
+def _forks(url: str, *, quick: bool) -> Iterator[Line]:
+    floor, said = PostgresFloor(url), turns(1_000)
+    floor.create()
+    floor.fill("s", said)
+    with PostgresDb(url) as db:
+        db.upsert_session(session("s", said))
+        yield from forks(db, floor.fork, FORKS, rounds=6 if quick else 20)
+    floor.close()
 
 
 def _copies(folder: Path, url: str, *, quick: bool) -> Iterator[Line]:

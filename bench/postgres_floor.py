@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import psycopg
@@ -153,6 +154,18 @@ class PostgresFloor:
         reading = ("begin isolation level repeatable read read only", ())
         asked: Batch = [(sql, (session_id,)) for sql in (_HEADER, _RUNS, _SAID)]
         return self.send([reading, *asked, ("commit", ())])[1:-1]
+
+    def fork(self, session_id: str, new: str) -> None:
+        """Copy a session's rows in one transaction."""
+        with self.connection.transaction():
+            for table in ("floor_sessions", "floor_runs", "floor_messages"):
+                columns = ", ".join(self.columns(table)[1:])
+                copied = f"insert into {table} select %s, {columns} from {table} where session_id = %s"
+                self.connection.execute(copied, (new, session_id))
+
+    @cache  # noqa: B019 - there is one floor
+    def columns(self, table: str) -> list[str]:
+        return [column.name for column in self.connection.execute(f"select * from {table} limit 0").description or ()]
 
     def close(self) -> None:
         self.connection.close()

@@ -62,6 +62,8 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         self.order: list[str] = []
         self.born = 0
         self.waited = 0
+        self.over: dict[str, str | None] = {}
+        """Who had the sessions that have expired."""
 
     def opened(self) -> Store:
         """An empty store."""
@@ -92,6 +94,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         for session_id, session in list(self.model.items()):
             if session["expires_at"] is not None and session["expires_at"] <= now:
                 self.forget(session_id)
+                self.over[session_id] = session["owner"]
 
     def forget(self, session_id: str) -> None:
         del self.model[session_id]
@@ -113,9 +116,11 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         if session_id in self.order:
             self.order.remove(session_id)
         self.order.insert(0, session_id)
+        self.model[session_id]["active"] = self.clock.now()
 
     def new(self, session_id: str, owner: str | None) -> Model:
         self.born += 1
+        self.over.pop(session_id, None)
         self.model[session_id] = {
             "owner": owner,
             "name": "",
@@ -251,8 +256,8 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         """The run in the dictionary that the step went into; None where it was refused."""
         run, born = open_run
         session = self.model.get(run.session_id)
-        if session is None:
-            assert found is SessionNotFound
+        if session is None:  # a run that was under way when its session expired may go on, though nobody sees it
+            assert found is SessionNotFound or run.session_id in self.over
             return None
         known = self.find(session, run.run_id)
         if session["born"] != born or known is None or (known["status"], known["place"]) != ("running", run.run_seq):
@@ -260,6 +265,8 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
             return None
         session["version"] += 1
         session["state"] |= state
+        if session["active"] < self.clock.now() - 10_000_000:
+            self.active(run.session_id)
         assert found.version == session["version"]
         return known
 
@@ -390,6 +397,8 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         if self.mine(session_id, owner):
             assert found is None
             self.forget(session_id)
+        elif session_id in self.over and owner in (None, self.over[session_id]):
+            assert found in (None, SessionNotFound), "what has expired can be deleted, unless that was done"
         else:
             assert found is SessionNotFound
 
