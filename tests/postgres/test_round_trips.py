@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -68,6 +69,15 @@ ONE: dict[str, Callable[[PostgresDb, OpenRun], Any]] = {
     "find_sessions_by_prefix": lambda db, _: db.find_sessions_by_prefix("s"),
     "set_session_name": lambda db, _: db.set_session_name("s", "Plan"),
     "update_values": lambda db, _: db.update_values("s", "state", {"k": 5}),
+    "tag_session": lambda db, _: db.tag_session("s", ["red"], remove=["blue"]),
+    "archive_session": lambda db, _: db.archive_session("s"),
+    "pin_session": lambda db, _: db.pin_session("s"),
+    "set_session_expiry": lambda db, _: db.set_session_expiry("s", timedelta(days=1)),
+    "get_sessions by a tag": lambda db, _: db.get_sessions("ada", tags=["red"]),
+    "purge_sessions where there is nothing": lambda db, _: db.purge_sessions(limit=10),
+    "begin_run that says how long": lambda db, _: db.begin_run(
+        "s", [Message("user", "Hi")], user_id="ada", expire_after=timedelta(days=1)
+    ),
     "claim_session": lambda db, _: db.claim_session("s", "ada"),
     "delete_session": lambda db, _: db.delete_session("s"),
 }

@@ -1,6 +1,7 @@
 """What type checkers infer of the two faces: read by mypy and pyright, never run."""
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from datetime import timedelta
 from typing import Any, assert_type
 
 from recollect import (
@@ -47,6 +48,13 @@ assert_type(agent.get_session_summary("s"), SessionSummary | None)
 assert_type(agent.create_session_summary("s"), SessionSummary | None)
 assert_type(agent.flush(timeout=1.0), bool)
 assert_type(agent.get_session_state("s"), dict[str, Any])
+assert_type(agent.update_session_metadata({"k": 1}, "s"), dict[str, Any])
+assert_type(agent.tag_session("s", ["red"], remove=["blue"]), tuple[str, ...])
+assert_type(agent.archive_session("s"), SessionHeader)
+assert_type(agent.set_session_expiry("s", timedelta(days=1)), SessionHeader)
+assert_type(agent.fork_session("s", at_run="r"), AgentSession | TeamSession)
+assert_type(agent.delete_sessions(older_than=timedelta(days=90)), int)
+assert_type(agent.export_user("u"), Iterator[dict[str, Any]])
 
 namer = SessionNamer(model="openai:gpt-5-nano", policy=lambda name, header: f"{header.user_id}: {name}")
 named = agent.replace(session_namer=namer, session_summary_manager=SessionSummaryManager(last_n_runs=3))
@@ -67,6 +75,10 @@ async def awaited(db: SqliteDb) -> None:
     assert_type(await agent.aset_session_name("s", autogenerate=True), AgentSession | TeamSession)
     assert_type(await db.aget_header("s", user_id="u"), SessionHeader | None)
     assert_type(db.get_header("s"), SessionHeader | None)
+    assert_type(await db.afork_session("s", before_run="r"), SessionHeader)
+    assert_type(await db.adelete_run("r", "s"), None)
+    assert_type(db.aexport_user("u"), AsyncIterator[dict[str, Any]])
+    assert_type(await db.apurge_sessions(limit=10), int)
     assert_type(db.get_sessions(user_id="u", limit=10), SessionPage)
     async with agent.arun("Hi", stream=True) as stream:
         async for event in stream:
