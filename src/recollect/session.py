@@ -590,6 +590,12 @@ def is_candidate(replaces: str | None, status: str) -> bool:
     return replaces is not None and status not in (RunStatus.completed, RunStatus.regenerated)
 
 
+def is_own(run: RunOutput) -> bool:
+    """Whether a run is part of the conversation itself: no member's, not replaced, and no mere candidate."""
+    is_replaced = run.status is RunStatus.regenerated or is_candidate(run.replaces, run.status)
+    return run.parent_run_id is None and not is_replaced
+
+
 def select_messages(runs: Sequence[RunOutput], wanted: Filter) -> list[Message]:
     """The wanted messages of these runs, by the rules of `AgentSession.get_messages`."""
     found: list[list[Message]] = []

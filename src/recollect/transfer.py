@@ -22,7 +22,7 @@ from recollect import checks
 from recollect.errors import Conflict, InvalidArgument
 from recollect.message import PROMPT_ROLES, Message
 from recollect.run import RunOutput, RunStatus, TeamRunOutput
-from recollect.session import AgentSession, SessionHeader, TeamSession
+from recollect.session import AgentSession, SessionHeader, TeamSession, is_own
 
 IMPORTED: Final = "imported"
 """The key of a session's metadata under which unknown keys of its line are kept."""
@@ -142,9 +142,9 @@ def fit(session: AgentSession, stored: SessionHeader | None) -> AgentSession:
 def write_line(session: AgentSession) -> str:
     """The line that `read_line` makes this session of again, without a line break.
 
-    Runs of a team's members and regenerated runs are left out.
+    Runs of a team's members, replaced runs, and those that were to replace one and did not, are left out.
     """
-    runs = [run for run in session.runs if run.parent_run_id is None and run.status is not RunStatus.regenerated]
+    runs = [run for run in session.runs if is_own(run)]
     messages, notes = _told(session.session_id, runs)
     metadata = dict(session.metadata)
     imported = metadata.pop(IMPORTED) if isinstance(metadata.get(IMPORTED), dict) else {}

@@ -353,6 +353,7 @@ def test_members_and_replaced_runs_are_left_out() -> None:
         run("leader", team_id="t"),
         run("member", parent_run_id="leader"),
         run("old", status=RunStatus.regenerated),
+        run("candidate", status=RunStatus.cancelled, replaces="leader"),
         run("live", status=RunStatus.running),
     ]
     made = read_line(write_line(TeamSession("c", team_id="t", runs=runs)).encode())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import sqlite3
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,11 @@ from store_kit import FACES, TABLES, Face, MovingClock, answer, calls, change_ro
 
 from recollect.cache import SessionCache
 from recollect.db.sqlite import SqliteDb
+from recollect.errors import DatabaseBusy, InvalidArgument
 from recollect.history import HistoryLimits
 from recollect.run import RunStatus
 from recollect.session import SessionSummary
 from recollect.store import Store, names, summaries
-
-pytestmark = pytest.mark.anyio
 
 CACHE = SessionCache()
 
@@ -126,6 +126,7 @@ def _bytes(db: Face) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(home.db_file.parent.iterdir()))
 
 
+@pytest.mark.anyio
 async def test_nothing_is_left_of_a_deleted_user_and_all_of_another(db: Face) -> None:
     CACHE.clear()
     for mark in ("ada4711", "bob0815"):
@@ -143,6 +144,7 @@ async def test_nothing_is_left_of_a_deleted_user_and_all_of_another(db: Face) ->
     assert len((await db.get_session("bob0815-session")).runs) == 5
 
 
+@pytest.mark.anyio
 async def test_an_export_of_a_user_is_all_there_is_and_plain_json(db: Face) -> None:
     for mark in ("ada4711", "bob0815"):
         await _live(db, mark)
@@ -164,3 +166,30 @@ async def test_an_export_of_a_user_is_all_there_is_and_plain_json(db: Face) -> N
     assert (fork["archived"], fork["summary"]["topics"]) == (True, ["ada4711 topic"])
     assert by_id["ada4711-over"]["expire_after"] is not None
     assert await db.get_session("ada4711-over") is None
+
+
+def test_a_log_that_others_still_read_is_said_and_the_file_is_whole(tmp_path: Path) -> None:
+    with SqliteDb(tmp_path / "s.db", secure_delete=True, timeout=0.2) as db:
+        db.finish_run(db.begin_run("s", [user("ada4711")]), [answer()])
+        with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as other:
+            other.execute("begin")
+            other.execute("select count(*) from recollect_messages").fetchall()
+            db.delete_session("s")
+            with pytest.raises(DatabaseBusy):
+                db.vacuum()
+        db.begin_run("t", [user("Go on")])
+        db.vacuum()
+        assert [header.session_id for header in db.get_sessions()] == ["t"]
+        assert not any(b"ada4711" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_a_database_in_memory_is_vacuumed_too() -> None:
+    with SqliteDb() as db:
+        db.create_session("s")
+        db.vacuum()
+        assert db.get_header("s") is not None
+
+
+def test_what_is_no_yes_or_no_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="secure_delete"):
+        SqliteDb(secure_delete="yes")  # type: ignore[arg-type]

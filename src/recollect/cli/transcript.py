@@ -14,7 +14,7 @@ from rich.text import Text
 from recollect.cli.screen import clock, cut, line, plural, visible
 from recollect.message import PROMPT_ROLES, Message
 from recollect.run import RunOutput, RunStatus, ToolExecution, execution
-from recollect.session import SessionHeader
+from recollect.session import SessionHeader, is_own
 
 _STYLES: Final = {
     "user": "bold cyan",
@@ -198,4 +198,4 @@ def _first_line(label: Text, text: str) -> Text:
 
 def shown_runs(runs: Sequence[RunOutput], *, full: bool) -> list[RunOutput]:
     """The runs that are shown: not those of a team's members nor replaced ones, unless ``full``."""
-    return [run for run in runs if full or (run.parent_run_id is None and run.status is not RunStatus.regenerated)]
+    return [run for run in runs if full or is_own(run)]

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Final
 
 from recollect.naming.clean import cut, head, plain, settled
-from recollect.run import RunOutput, RunStatus
-from recollect.session import AgentSession
+from recollect.run import RunOutput
+from recollect.session import AgentSession, is_own
 
 MAX_WORDS: Final = 9
 MAX_CHARS: Final = 60
@@ -27,7 +27,7 @@ def title_from_first_message(session: AgentSession) -> str:
 
 
 def _first_runs(session: AgentSession) -> Iterator[RunOutput]:
-    own = (run for run in session.runs if run.parent_run_id is None and run.status != RunStatus.regenerated)
+    own = (run for run in session.runs if is_own(run))
     return islice(own, RUNS)
 
 
