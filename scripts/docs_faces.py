@@ -14,9 +14,8 @@ from typing import Any
 import griffe
 
 SYNC, ASYNC = {"blocking", "iterating"}, {"waiting", "aiterating"}
-SPELLED_OUT = {"RunOptions", "SessionFilters", "ResponsesOptions", "ChatOptions"}
-BASES = {"Runner": "Agent", "Runtime": "Agent", "Closing": "Agent"}
-"""Where the methods of classes without a page of their own are told."""
+TOLD_ELSEWHERE = {"RunnerOptions"}
+"""Keys that are the parameters of another class."""
 NAME = re.compile(r"(?<![`\[])`(\w+(?:\.\w+)?)(?:\(\))?`(?![`\]])")
 
 
@@ -92,7 +91,7 @@ def spell_out(package: griffe.Module, function: griffe.Function) -> None:
     annotation = last.annotation if last is not None else None
     if last is None or not isinstance(annotation, griffe.ExprSubscript) or isinstance(annotation.slice, str):
         return
-    if str(annotation.slice) not in SPELLED_OUT:
+    if str(annotation.left) != "Unpack" or str(annotation.slice) in TOLD_ELSEWHERE:
         return
     keys = package[annotation.slice.canonical_path.removeprefix(f"{package.name}.")]
     wanted = [key for key in keys.all_members.values() if key.is_attribute]
@@ -134,8 +133,7 @@ def tidy(package: griffe.Module, item: griffe.Module | griffe.Class | griffe.Fun
     if item.docstring is None:
         return
     kind = item if not isinstance(item, griffe.Function) else item.parent
-    home = kind.name if isinstance(kind, griffe.Class) else "Agent"
-    home = BASES.get(home, home)
+    home = kind.name if isinstance(kind, griffe.Class) and kind.name in public else "Agent"
 
     def link(found: re.Match[str]) -> str:
         name = found[1]
