@@ -34,6 +34,8 @@ def told(name: str, command: Any, parent: Any) -> Iterator[str]:
     ]
     if rows:
         yield "| | |\n|---|---|\n" + "\n".join(rows) + "\n"
+    if command.epilog:
+        yield f"{command.epilog}\n"
     for below, inner in getattr(command, "commands", {}).items():
         yield from told(below, inner, context)
 
