@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -26,11 +27,13 @@ def told(name: str, command: Any, parent: Any) -> Iterator[str]:
     """A command and those below it: what it does, how it is called, what its parameters mean."""
     context = command.make_context(name, [], parent=parent, resilient_parsing=True)
     yield f"## {context.command_path}\n"
-    yield f"{command.help}\n"
+    yield f"{escape(command.help, quote=False)}\n"
     yield f"```text\n{' '.join(command.get_usage(context).split()).removeprefix('Usage: ')}\n```\n"
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     rows = [
-        f"| `{escaped(names)}` | {escaped(meaning)} |" for names, meaning in filter(None, records) if meaning != HELP
+        f"| `{escaped(names)}` | {escape(escaped(meaning), quote=False)} |"
+        for names, meaning in filter(None, records)
+        if meaning != HELP
     ]
     if rows:
         yield "| | |\n|---|---|\n" + "\n".join(rows) + "\n"

@@ -93,7 +93,7 @@ class Team(Runner):
             add_team_history_to_members: whether a member is told what user and team said before,
                 ``num_team_history_runs`` questions and answers of what the leader itself is shown.
             stream_member_events: whether ``stream_events`` tells what happens in members' runs, too.
-            options: those of `Runner`, for the leader.
+            options: those of `Agent`, for the leader.
 
         Raises:
             InvalidArgument: one of them cannot be accepted.
