@@ -216,7 +216,8 @@ WANTED = [
     Filter(limit=20),
     Filter(last_n_runs=3, limit=20, skip_roles=frozenset({"tool"})),
     Filter(last_n_runs=3, skip_statuses=frozenset()),
-    Filter(last_n_runs=3, agent_id="a", team_id="t"),
+    Filter(last_n_runs=3, agent_id="a"),
+    Filter(last_n_runs=3, team_id="t"),
     Filter(limit=20, member_ids=frozenset({"m"})),
     Filter(last_n_runs=3, skip_member_messages=False),
 ]
@@ -230,7 +231,7 @@ def test_chosen_runs_are_found_along_the_indexes_of_their_kind(store: SqliteDb, 
         assert not sorts_a_session(store, statement), statement[0]
     steps = [text for statement in statements for text in plan(store, statement)]
     by_run = [step for step in steps if step.startswith("SEARCH r ") and "run_seq" not in step]
-    members = not wanted.skip_member_messages or wanted.member_ids
+    members = wanted.with_members
     assert all("recollect_runs_completed" in step or "recollect_runs_others" in step for step in by_run) or members
     if not members:
         assert by_run
@@ -432,6 +433,7 @@ PASTS: dict[str, dict[str, Any]] = {
     "failed": {"status": RunStatus.error},
     "regenerated": {"status": RunStatus.regenerated},
     "members'": {"status": RunStatus.completed, "parent_run_id": "0"},
+    "one member's": {"status": RunStatus.completed, "parent_run_id": "0", "agent_id": "a"},
     "candidates'": {"status": RunStatus.cancelled, "replaces": "0"},
 }
 
@@ -486,6 +488,11 @@ def _work(past: str, length: int) -> dict[str, int]:
         done["finish in a place"] = counted
         of(lambda: db.delete_run(again.run_id, "s"))
         done["delete a run"] = counted
+        part: dict[str, Any] = {"parent_run_id": "0", "agent_id": "a", "history": HistoryLimits(runs=3)}
+        member = of(lambda: db.begin_run("s", [user()], **part))
+        done["begin of a member"] = counted
+        of(lambda: db.finish_run(member, [answer()]))
+        done["finish of a member"] = counted
         reading: dict[str, Callable[[], Any]] = {
             "header": lambda: db.get_header("s"),
             "last run": lambda: db.get_last_run("s"),
@@ -505,7 +512,7 @@ def _work(past: str, length: int) -> dict[str, int]:
 
 HOT = ["begin", "append", "finish", "header", "last run", "one run", "state", "metrics", "list"]
 HOT += ["look", "catch up", "begin with a known past", "cancel", "continue"]
-HOT += ["begin in a place", "finish in a place", "delete a run"]
+HOT += ["begin in a place", "finish in a place", "delete a run", "begin of a member", "finish of a member"]
 HOT += ["last of what was said", "last runs of any status", "newest messages"]
 
 
