@@ -18,6 +18,7 @@ from recollect import (
     SessionConflict,
     SessionNotFound,
     SqliteDb,
+    Team,
     open_db,
 )
 
@@ -235,12 +236,13 @@ WITHOUT_A_USER = {
 }
 
 
+@pytest.mark.parametrize("kind", ["agent", "team"])
 @pytest.mark.parametrize("method", ISOLATED)
 @pytest.mark.parametrize("owner", ["bob", None])
-async def test_alice_does_not_touch_what_is_not_hers(bound: Any, method: str, owner: str | None) -> None:
+async def test_alice_does_not_touch_what_is_not_hers(bound: Any, method: str, owner: str | None, kind: str) -> None:
     if method == "claim_session" and owner is None:
         pytest.skip("claiming is how a session without an owner gets one")
-    agent = bound(EchoModel())
+    agent = bound(EchoModel()) if kind == "agent" else bound.team([Agent(EchoModel(), id="a")], EchoModel())
     await agent.run("Hi", session_id="s", user_id=owner, run_id="r")
     before = await agent.get_session("s")
     try:
@@ -261,8 +263,9 @@ async def test_alice_has_no_name_generated_for_what_is_not_hers(bound: Any, owne
     assert await agent.get_session_name("s") == ""
 
 
-def test_every_public_method_of_an_agent_is_in_the_isolation_table() -> None:
-    public = {name for name in dir(Agent) if not name.startswith("_") and callable(getattr(Agent, name))}
+@pytest.mark.parametrize("kind", [Agent, Team])
+def test_every_public_method_is_in_the_isolation_table(kind: type[Any]) -> None:
+    public = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
     twins = {name for name in public if name.startswith("a") and name[1:] in public}
     assert public - twins - WITHOUT_A_USER.keys() == ISOLATED.keys()
 
