@@ -212,23 +212,23 @@ def test_a_result_goes_with_its_call_into_the_run_before() -> None:
 turns = st.lists(
     st.tuples(
         runs(),
-        st.sampled_from([RunStatus.completed] * 4 + [RunStatus.cancelled, RunStatus.error, RunStatus.paused, None]),
-        limits,
-        st.booleans(),
+        st.sampled_from([RunStatus.completed] * 6 + [RunStatus.cancelled, RunStatus.error, RunStatus.paused, None]),
+        st.sampled_from([0, 0, 0, 1]),
+        st.sampled_from(["cached"] * 4 + ["plain"]),
     ),
-    max_size=8,
+    max_size=10,
 )
 
 
-@given(turns)
-@settings(max_examples=80)
+@given(turns, st.tuples(limits, limits))
+@settings(max_examples=100)
 def test_a_turn_is_shown_the_same_past_with_a_cache_and_without(
-    turns: list[tuple[list[Message], RunStatus | None, HistoryLimits, bool]],
+    turns: list[tuple[list[Message], RunStatus | None, int, str]], choice: tuple[HistoryLimits, HistoryLimits]
 ) -> None:
     with SqliteDb(clock=(clock := FrozenClock())) as db:
-        cached = SessionCache().over(db)
-        for said, status, wanted, through_cache in turns:
-            store = cached if through_cache else db
+        stores = {"cached": SessionCache().over(db), "plain": db}
+        for said, status, which, way in turns:
+            store, wanted = stores[way], choice[which]
             asked = [message for message in said[:1] if message.role == "user"] or [Message("user", "x")]
             run = store.begin_run("s", asked, history=wanted)
             expected = db.transact(refresh_run, run, history=wanted).history

@@ -54,8 +54,22 @@ class Rewriting(Runtime):
     ) -> RunOutput: ...
     @overload
     def regenerate(
-        self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
-    ) -> RunOutput | RunStream: ...
+        self,
+        run_id: str,
+        *,
+        stream: Literal[True],
+        stream_events: bool = False,
+        **where: Unpack[Where],
+    ) -> RunStream: ...
+    @overload
+    def regenerate(
+        self,
+        run_id: str,
+        *,
+        stream: bool = False,
+        stream_events: Literal[True],
+        **where: Unpack[Where],
+    ) -> RunStream: ...
     def regenerate(
         self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
     ) -> RunOutput | RunStream:
@@ -88,8 +102,22 @@ class Rewriting(Runtime):
     ) -> Coroutine[Any, Any, RunOutput]: ...
     @overload
     def aregenerate(
-        self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
-    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream: ...
+        self,
+        run_id: str,
+        *,
+        stream: Literal[True],
+        stream_events: bool = False,
+        **where: Unpack[Where],
+    ) -> AsyncRunStream: ...
+    @overload
+    def aregenerate(
+        self,
+        run_id: str,
+        *,
+        stream: bool = False,
+        stream_events: Literal[True],
+        **where: Unpack[Where],
+    ) -> AsyncRunStream: ...
     def aregenerate(
         self, run_id: str, *, stream: bool = False, stream_events: bool = False, **where: Unpack[Where]
     ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream:
@@ -113,10 +141,20 @@ class Rewriting(Runtime):
         run_id: str,
         new_input: Input,
         *,
-        stream: bool = False,
+        stream: Literal[True],
         stream_events: bool = False,
         **options: Unpack[EditOptions],
-    ) -> RunOutput | RunStream: ...
+    ) -> RunStream: ...
+    @overload
+    def edit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: bool = False,
+        stream_events: Literal[True],
+        **options: Unpack[EditOptions],
+    ) -> RunStream: ...
     def edit_message(
         self,
         run_id: str,
@@ -155,10 +193,20 @@ class Rewriting(Runtime):
         run_id: str,
         new_input: Input,
         *,
-        stream: bool = False,
+        stream: Literal[True],
         stream_events: bool = False,
         **options: Unpack[EditOptions],
-    ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream: ...
+    ) -> AsyncRunStream: ...
+    @overload
+    def aedit_message(
+        self,
+        run_id: str,
+        new_input: Input,
+        *,
+        stream: bool = False,
+        stream_events: Literal[True],
+        **options: Unpack[EditOptions],
+    ) -> AsyncRunStream: ...
     def aedit_message(
         self,
         run_id: str,
