@@ -26,6 +26,8 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from functools import partial
+from itertools import compress
+from operator import call
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from recollect.errors import DatabaseBusy
@@ -476,14 +478,8 @@ class Gate:
 
 def _is_let_go(lock: threading.Lock, seconds: float) -> bool:
     """Wait until somebody lets go of a lock, without keeping it; False when that took longer."""
-    taken: list[bool] = []
-    try:
-        # One call, so that no interrupt comes between taking the lock and knowing it.
-        taken.extend(map(lock.acquire, (True,), (max(0.0, seconds),)))
-        return taken[0]
-    finally:
-        if True in taken:
-            lock.release()
+    # One expression without a line of Python in it: no interrupt comes between taking the lock and letting go of it.
+    return bool([*map(call, compress((lock.release,), map(lock.acquire, (True,), (max(0.0, seconds),))))])
 
 
 class Job:
