@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from recollect.runner import Runner, Who
+from recollect.planner import Who
+from recollect.runner import Runner
 
 
 class Agent(Runner):

@@ -7,15 +7,21 @@ conversation is as it was.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+import msgspec
+
+from recollect import checks
 from recollect.faces import LOOPS, THREADS
-from recollect.input import Input
-from recollect.loop import drain
+from recollect.input import Input, input_messages
+from recollect.loop import check_tools, drain, run_events
 from recollect.message import File, Image
-from recollect.port import World, drive
+from recollect.plan import Plan
+from recollect.planner import Planner
+from recollect.port import Access, World, drive
+from recollect.replacement import fork_before, input_of, run_of
 from recollect.run import RunOutput
-from recollect.runtime import Runtime
 from recollect.stream import AsyncRunStream, RunStream
 from recollect.turn import Events
 
@@ -40,7 +46,7 @@ class EditOptions(Where, total=False):
     """Attached to the run, over what was attached to the old one."""
 
 
-class Rewriting(Runtime):
+class Rewriting(Planner):
     """Runs in the place of others, as agents and teams offer them."""
 
     @overload
@@ -223,5 +229,38 @@ class Rewriting(Runtime):
     def _instead(
         self, run_id: str, new_input: Input | None, world: World, *, stream: bool, **options: Unpack[EditOptions]
     ) -> Events:
-        """The events of a run in the place of another, of the same input where no other is given."""
-        raise NotImplementedError
+        access = Access(self.store, world)
+        return run_events(partial(self._rewritten, run_id, new_input, access, stream=stream, **options), access)
+
+    async def _rewritten(
+        self,
+        run_id: str,
+        new_input: Input | None,
+        access: Access,
+        *,
+        stream: bool,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        fork: bool = False,
+        images: Sequence[Image] = (),
+        files: Sequence[File] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Plan:
+        """What a run is to be in the place of another one."""
+        user = checks.optional_identifier("user_id", user_id if user_id is not None else self.user_id)
+        at = self._session_of(session_id, user, checks.identifier("run_id", run_id))
+        asked = None if new_input is None else input_messages(new_input, images, files)
+        checks.json_object("metadata", metadata)
+        old = await run_of(access, run_id, at, user)
+        if checks.flag("fork", fork):
+            check_tools(self._toolbox, access)
+            at = await fork_before(access, old, asked or (), user)
+        plan = await self._asked(
+            input_of(old) if asked is None else asked,
+            access,
+            stream=stream,
+            user_id=user,
+            session_id=at,
+            metadata=old.metadata | dict(metadata or {}),
+        )
+        return plan if fork else msgspec.structs.replace(plan, replaces=run_id)

@@ -22,9 +22,11 @@ from recollect.faces import blocking, waiting
 from recollect.loop import run_events
 from recollect.message import Message, ToolCall
 from recollect.plan import Plan
+from recollect.planner import Who
 from recollect.port import Model
 from recollect.run import RunOutput, RunOutputEvent, RunStatus
-from recollect.runner import Runner, RunnerOptions, Who
+from recollect.runner import Runner
+from recollect.setup import RunnerOptions
 from recollect.tools import Tool, ToolResult, Work, result_of
 
 Mode = Literal["coordinate", "route", "broadcast"]

@@ -35,7 +35,8 @@ from recollect import (
 from recollect.doctor import database
 from recollect.models.openai import OpenAIResponses
 from recollect.port import Delta, Tx, writes
-from recollect.runner import Runner, RunnerOptions
+from recollect.runner import Runner
+from recollect.setup import RunnerOptions
 from recollect.testing import Answer, ResponsesServer
 
 pytestmark = pytest.mark.anyio
