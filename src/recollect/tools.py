@@ -1,7 +1,7 @@
 """A Python function as a tool: the schema the model is told, reading its arguments, calling it.
 
-Signature and docstring say everything. A parameter named ``run_context`` or ``session_state`` is filled in by the run
-and hidden from the model.
+Signature and docstring say everything. A parameter named ``run_context`` or ``session_state``, or of type `RunContext`
+under whatever name, is filled in by the run and hidden from the model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import msgspec
 
@@ -95,9 +95,11 @@ class Tool:
         """Whether its result is the run's answer, without asking the model once more."""
         self.shares_state = False
         """Whether it may have changed the session's state by itself."""
-        self.given = GIVEN & signature.keys()
+        self.given = _given_by_run(signature)
+        """What the run fills in, by the name of the parameter."""
         summary, explained = parse_docstring(inspect.getdoc(function) or "")
-        self._arguments = _arguments(self.name, signature, explained)
+        asked = {parameter: kind for parameter, kind in signature.items() if parameter not in self.given}
+        self._arguments = _arguments(self.name, asked, explained)
         self.spec = ToolSpec(self.name, description or summary, _schema(self.name, self._arguments))
 
     @property
@@ -116,7 +118,9 @@ class Tool:
             return keywords
         given = {"run_context": context, "session_state": context.session_state}
         try:
-            value = await world.call(self.function, **keywords, **{name: given[name] for name in self.given})
+            value = await world.call(
+                self.function, **keywords, **{name: given[what] for name, what in self.given.items()}
+            )
         except Exception as error:  # noqa: BLE001 - a tool may fail in any way; the model is told, the run goes on
             return result_of(f"{type(error).__name__}: {error}", error=True)
         return result_of(value)
@@ -201,13 +205,16 @@ def _signature(function: Callable[..., Any], name: str) -> dict[str, tuple[Any, 
     return {parameter.name: (hints.get(parameter.name, Any), parameter.default) for parameter in parameters}
 
 
+def _given_by_run(signature: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
+    of_type = {name: "run_context" for name, (kind, _) in signature.items() if RunContext in (kind, *get_args(kind))}
+    return of_type | {name: name for name in GIVEN & signature.keys()}
+
+
 def _arguments(
     name: str, signature: Mapping[str, tuple[Any, Any]], explained: Mapping[str, str]
 ) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for parameter, (kind, default) in signature.items():
-        if parameter in GIVEN:
-            continue
         typed = Annotated[kind, msgspec.Meta(description=explained[parameter])] if parameter in explained else kind
         if default is inspect.Parameter.empty:
             fields.append((parameter, typed))

@@ -128,6 +128,17 @@ async def test_tools_know_their_run(bound: Any) -> None:
     assert run.tools[0].result == "ada in s with agent"
 
 
+async def test_a_run_context_is_given_under_whatever_name_it_has(bound: Any) -> None:
+    def who(ctx: RunContext, greeting: str, other: RunContext | None = None) -> str:
+        """Say who is asking."""
+        return f"{greeting} {ctx.user_id}, {other is ctx}"
+
+    assert list(Tool(who).spec.parameters["properties"]) == ["greeting"]
+    agent = bound(ScriptedModel(calls(("who", '{"greeting": "Hello"}')), "ok"), tools=[who])
+    run = await agent.run("Who?", session_id="s", user_id="ada")
+    assert run.tools[0].result == "Hello ada, True"
+
+
 async def test_async_tools_work_in_async_runs_and_are_refused_in_others(bound: Any) -> None:
     async def wait(seconds: float) -> str:
         """Wait."""
