@@ -90,6 +90,18 @@ def test_only_the_last_runs_are_shown_when_asked(recollect: Command) -> None:
     assert "question" not in recollect("sessions", "show", "s", "--last", "0").stdout.split("\n", 1)[1]
 
 
+def test_what_members_of_a_team_said_is_shown_in_full_and_says_who(recollect: Command) -> None:
+    with recollect.store() as db:
+        turn(db, "s", run_id="top", team_id="crew", kind="team")
+        turn(db, "s", "Look", parent_run_id="top", agent_id="scout")
+    short, full = (recollect("sessions", "show", "s", *args).stdout for args in ((), ("--full",)))
+    assert "Look" not in short
+    lines = full.splitlines()
+    [place] = [number for number, line in enumerate(lines) if line.endswith("the leader to scout")]
+    assert lines[place + 1] == "  Look"
+    assert "assistant  scout" in lines
+
+
 def test_what_was_said_cannot_steer_the_terminal(recollect: Command) -> None:
     with recollect.store() as db:
         tool_turn(db, "\u202es", "\x1b]0;title\x07 and [bold]markup[/bold]")

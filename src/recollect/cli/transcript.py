@@ -124,9 +124,10 @@ def _text(message: Message) -> str:
 
 
 def _aside(message: Message, run: RunOutput) -> str:
+    member = "" if run.parent_run_id is None else run.agent_name or run.agent_id or run.team_id
     if message.role == "user":
-        return clock(run.created_at)
-    told = [message.name or run.agent_name if message.role == "assistant" else message.name]
+        return clock(run.created_at) + (f"  the leader to {member}" if member else "")
+    told = [message.name or run.agent_name or member if message.role == "assistant" else message.name]
     told.append(f"cut short: {message.finish_reason}" if message.finish_reason else None)
     return ", ".join(filter(None, told))
 
