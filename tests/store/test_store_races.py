@@ -16,10 +16,10 @@ from store_kit import TABLES, MovingClock, answer, user
 
 from recollect.db.postgres import PostgresDb
 from recollect.errors import RecollectError, RunConflict, SessionNotFound
-from recollect.port import Operation, Row, Statement, Tx, is_at_once, reads, writes
+from recollect.port import Operation, Row, Statement, Tx, at_once, is_at_once, reads, writes
 from recollect.run import RunOutput
 from recollect.session import AgentSession
-from recollect.store import begin, changes, deletion, turns
+from recollect.store import begin, changes, copies, deletion, turns
 
 PATIENCE = 0.1
 """Seconds after which somebody is thought to wait for the one who is held."""
@@ -153,6 +153,36 @@ def test_a_run_is_settled_or_gives_a_sign_of_life_but_never_both(db: PostgresDb,
         assert session is not None
         leases = {run_seq for (run_seq,) in db.transact(rows_of, "leases", session_id)}
         assert leases == {run.run_seq for run in session.runs if run.status == "running"}
+
+
+class Between:
+    """A transaction before whose second trip somebody else does something."""
+
+    def __init__(self, tx: Tx, do: Callable[[], None]) -> None:
+        self.tx = tx
+        self.do = do
+        self.trips = 0
+
+    async def execute(self, *statements: Statement, more: bool = False) -> list[list[Row]]:
+        self.trips += 1
+        if self.trips == 2:
+            self.do()
+        return await self.tx.execute(*statements, more=more)
+
+
+@at_once
+@reads
+async def brought_up(tx: Tx, known: copies.Copy, do: Callable[[], None]) -> copies.Copy | None:
+    return await copies.copy_session(Between(tx, do), "s", known=known)
+
+
+def test_a_copy_of_a_session_that_was_made_anew_and_deleted_as_it_was_read_is_none(db: PostgresDb) -> None:
+    begin_only(db, "s")
+    known = db.transact(copies.copy_session, "s")
+    assert known is not None
+    db.delete_session("s")
+    begin_only(db, "s")
+    assert db.transact(brought_up, known, lambda: db.delete_session("s")) is None
 
 
 def begin_only(db: PostgresDb, session_id: str) -> turns.OpenRun:

@@ -115,8 +115,8 @@ async def copy_session(tx: Tx, session_id: str, user_id: str | None = None, know
     if not header:
         return None
     if not follows(rows.header(header[0]), known):
-        header, *found = await tx.execute(*_all(p))
-        return _whole(header[0], found)
+        header, *found = await tx.execute(*_all(p))  # on some databases another snapshot: it may be gone by now
+        return _whole(header[0], found) if header else None
     return _brought_up(known, header[0], found)
 
 
