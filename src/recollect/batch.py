@@ -303,6 +303,7 @@ class Batch:
         self._queue: deque[str] = deque()
         self._held: set[str] = set()
         self._tried: set[str] = set()
+        """Sessions that were taken up and may be due all the same: not once more in this batch."""
         self._begun = 0
         self._after: str | None = ""
         self._skip = 0
@@ -335,10 +336,10 @@ class Batch:
     async def _worker(self) -> AsyncGenerator[Done, None]:
         while (session_id := await self._next()) is not None:
             done = await self._one(session_id)
-            if done is None or done.fallback or not done.name:
-                self._tried.add(session_id)  # it is still due, but not in this batch
             if done is None or not done.name:
                 await self._let_go(session_id)
+            elif not done.fallback:
+                self._tried.discard(session_id)  # it is not due any more
             self._held.discard(session_id)
             if done is not None:
                 yield done
@@ -373,6 +374,7 @@ class Batch:
             while not self.progress.stopped and (self._limit is None or self._begun < self._limit):
                 if self._queue:
                     self._begun += 1
+                    self._tried.add(self._queue[0])
                     return self._queue.popleft()
                 if not await self._claim():
                     return None
@@ -396,8 +398,9 @@ class Batch:
             raise
         self._after = claimed.upto
         self._skip = random.randrange(claimed.passed) if claimed.passed else 0  # noqa: S311 - no secret
-        not_now = self._tried if not self.progress.stopped else claimed.session_ids
-        await self._let_go(*(session_id for session_id in claimed.session_ids if session_id in not_now))
+        stopped = bool(self.progress.stopped)
+        not_now = {session_id for session_id in claimed.session_ids if stopped or session_id in self._tried}
+        await self._let_go(*not_now)
         new = [session_id for session_id in claimed.session_ids if session_id not in not_now]
         self._fresh = self._fresh or bool(new)
         self._queue += new

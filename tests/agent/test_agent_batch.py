@@ -27,15 +27,18 @@ from recollect import (
     ModelError,
     RunOutput,
     SessionNamer,
+    SqliteDb,
     Store,
     batch,
     open_db,
 )
 from recollect.batch import Progress
 from recollect.models.openai import OpenAIResponses
+from recollect.port import Tx, writes
 from recollect.session import AgentSession
 from recollect.store import claims
 from recollect.store.claims import Wanted, claim_next, count_due, let_go
+from recollect.store.names import finish_naming
 from recollect.testing import ResponsesServer
 from recollect.testing.answer import Failure
 
@@ -154,6 +157,35 @@ async def test_where_the_model_says_nothing_the_first_message_is_the_name_until_
     report = await agent.name_sessions()
     assert (report.named, report.fallbacks) == (5, 0)
     assert len(model.requests) == 15
+
+
+@writes
+async def change_rows(tx: Tx, sql: str) -> list[tuple[Any, ...]]:
+    [found] = await tx.execute((sql, {}))
+    return found
+
+
+class Hesitant(SqliteDb):
+    """Tells late that a name was stored: until then others may find the session free, and due for a better one."""
+
+    def transact(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        value = super().transact(operation, *args, **kwargs)
+        if operation is finish_naming:
+            time.sleep(0.02)
+        return value
+
+
+def test_no_session_is_taken_up_twice_by_one_batch_nor_left_held_by_it() -> None:
+    with Hesitant() as db:
+        fill(db, 6)
+        model = NamingModel("")
+        for named, skipped in ((6, 0), (0, 6), (0, 6)):
+            report = Agent(model, db=db).name_sessions()
+            assert (report.named, report.skipped) == (named, skipped)
+        assert len(model.requests) == 18
+        assert db.transact(change_rows, "select count(*) from recollect_sessions where claim_token is not null") == [
+            (0,)
+        ]
 
 
 async def test_a_model_that_fails_leaves_the_session_to_the_next_batch_and_says_why(bound: Any) -> None:
