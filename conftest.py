@@ -105,8 +105,17 @@ pytest_collect_file = Sybil(
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the blocks of a page, which continue one another, their order back after the shuffle."""
-    places = [place for place, item in enumerate(items) if isinstance(item, SybilItem)]
-    blocks = sorted((items[place] for place in places), key=lambda item: item.reportinfo()[:2])
-    for place, block in zip(places, blocks, strict=True):
-        items[place] = block
+    """Put the blocks of a page, which continue one another, together and in their order again after the shuffle."""
+    pages: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        if isinstance(item, SybilItem):
+            pages.setdefault(item.path, []).append(item)
+    items[:] = [
+        one
+        for item in items
+        for one in (
+            sorted(pages.pop(item.path, ()), key=lambda block: block.reportinfo()[1] or 0)
+            if isinstance(item, SybilItem)
+            else [item]
+        )
+    ]
