@@ -259,12 +259,21 @@ class Loops:
             stop.hear = None
 
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        import asyncio
         import inspect
 
-        if inspect.iscoroutinefunction(function):
-            return await function(*args, **kwargs)
-        value = await _in_thread(lambda: function(*args, **kwargs))
-        return await value if isinstance(value, Awaitable) else value
+        try:
+            if inspect.iscoroutinefunction(function):
+                return await function(*args, **kwargs)
+            value = await _in_thread(lambda: function(*args, **kwargs))
+            return await value if isinstance(value, Awaitable) else value
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody wants this task to end: what the function waited for was cancelled, and so the function has failed.
+            msg = "something that was awaited in it was cancelled"
+            raise RuntimeError(msg) from error
 
     async def sleep(self, seconds: float) -> None:
         import asyncio
@@ -356,8 +365,10 @@ async def _apump(stream: AsyncIterator[T], arrived: asyncio.Queue[tuple[str, Any
         async for item in stream:
             arrived.put_nowait(("item", item))
         arrived.put_nowait(("end", None))
-    except Exception as error:  # noqa: BLE001 - carried over to the task that waits, and raised there
+    except BaseException as error:  # carried over to the task that waits, and raised there
         arrived.put_nowait(("error", error))
+        if not isinstance(error, Exception):
+            raise
 
 
 def _close(items: object) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from agent_kit import ScriptedModel, calls
 
-from recollect import InvalidArgument, RunContext, RunEvent, RunStatus, Tool
+from recollect import Agent, InvalidArgument, RunContext, RunEvent, RunStatus, Tool
 from recollect.tools import parse_docstring
 
 pytestmark = pytest.mark.anyio
@@ -173,3 +173,37 @@ def test_two_tools_of_one_name_are_refused(bound: Any) -> None:
     with pytest.raises(InvalidArgument, match="two tools are named 'book'"):
         bound(ScriptedModel(), tools=[book, book])
     assert bound(ScriptedModel(), tools=[book, Tool(book, name="book_again")])
+
+
+async def test_a_tool_that_waits_for_what_was_cancelled_has_failed(bound: Any) -> None:
+    async def look() -> str:
+        """Look."""
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+        return "seen"
+
+    agent = bound(ScriptedModel(calls(("look", "{}"), ("look", "{}")), "Blind."), tools=[look])
+    if not agent.waits:
+        return
+    async with asyncio.timeout(10):
+        run = await agent.run("Go", session_id="s")
+    assert run.content == "Blind."
+    assert [tool.tool_call_error for tool in run.tools] == [True, True]
+    assert "was cancelled" in run.tools[0].result
+
+
+async def test_a_model_that_ends_as_if_it_were_cancelled_ends_the_run(bound: Any) -> None:
+    agent = bound(ScriptedModel(asyncio.CancelledError()))
+    if not agent.waits:
+        return
+    with pytest.raises(asyncio.CancelledError):
+        await agent.run("Go", session_id="s")
+    team = bound.team([Agent(ScriptedModel(asyncio.CancelledError()))], ScriptedModel(calls(_TO_AGENT)))
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(10):
+            await team.run("Go", session_id="s")
+    assert {run.status for run in (await agent.get_session("s")).runs} == {RunStatus.cancelled}
+
+
+_TO_AGENT = ("delegate_task_to_member", '{"member_id": "agent", "task": "Look"}')
