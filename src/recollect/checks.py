@@ -23,6 +23,9 @@ MAX_ID = 255
 MAX_NAME = 200
 MAX_DEPTH = 200
 
+_LONGEST = 1 << 53
+"""Microseconds: some 285 years."""
+
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\u2028\u2029]+")
@@ -151,12 +154,15 @@ def moment(argument: str, value: object) -> int:
 
 
 def span(argument: str, value: object, *, least: int = 1) -> int:
-    """Accept a span of time, as a timedelta or in microseconds; give microseconds."""
-    if isinstance(value, timedelta):
-        return count(argument, value // timedelta(microseconds=1), least=least)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidArgument(argument, f"must be a timedelta, not {_short(value)}")
-    return count(argument, value, least=least)
+    """Accept a span of time; give microseconds. A bare number is none: nobody knows what it counts."""
+    if not isinstance(value, timedelta):
+        raise InvalidArgument(argument, f"must be a timedelta such as timedelta(days=90), not {_short(value)}")
+    micros = value // timedelta(microseconds=1)
+    if not least <= micros <= _LONGEST:
+        raise InvalidArgument(
+            argument, f"must be {'above' if least else 'at least'} 0 and at most 285 years, not {value}"
+        )
+    return micros
 
 
 def optional_span(argument: str, value: object) -> int | None:

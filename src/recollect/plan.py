@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -60,8 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds to wait for the runs before this one, when they are queued."""
     replaces: str | None = None
     """The run whose place this one takes when it is completed."""
-    expire_after: int | None = None
-    """Microseconds from the begin of this run, or of a later one, after which the session is gone."""
+    expire_after: timedelta | None = None
+    """How long from the begin of this run, or of a later one, after which the session is gone."""
     continues: bool = False
     """Whether the run was begun before, and is taken up where it stopped: then the rest of what is asked is its own."""
     follow_up: FollowUp | None = None

@@ -369,7 +369,7 @@ async def test_a_session_whose_time_is_over_begins_anew(bound: Any) -> None:
     assert (await agent.run("Hi", session_id="s")).metrics.history_runs == 0
 
 
-@pytest.mark.parametrize("span", [timedelta(0), timedelta(days=-1), "90d", True])
+@pytest.mark.parametrize("span", [timedelta(0), timedelta(days=-1), "90d", 3600, True])
 def test_what_is_no_span_of_time_is_refused(bound: Any, span: Any) -> None:
     with pytest.raises(InvalidArgument, match="expire_after"):
         bound(EchoModel(), expire_after=span)

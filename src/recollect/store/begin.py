@@ -54,7 +54,7 @@ async def begin_run(
     with_summary: bool = False,
     again: bool = False,
     alone: bool = False,
-    expire_after: timedelta | int | None = None,
+    expire_after: timedelta | None = None,
     known: tuple[int, int] | None = None,
     token: int | None = None,
 ) -> OpenRun:

@@ -36,7 +36,7 @@ async def create_session(
     name: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     session_state: Mapping[str, Any] | None = None,
-    expire_after: timedelta | int | None = None,
+    expire_after: timedelta | None = None,
 ) -> SessionHeader:
     """Make an empty session; without an id, under a new UUIDv7.
 

@@ -48,7 +48,7 @@ async def pin_session(
 @at_once
 @writes
 async def set_session_expiry(
-    tx: Tx, session_id: str, expire_after: timedelta | int | None, user_id: str | None = None
+    tx: Tx, session_id: str, expire_after: timedelta | None, user_id: str | None = None
 ) -> SessionHeader:
     """Say how long from now, and from the begin of each later run, a session is kept; None keeps it for good.
 
