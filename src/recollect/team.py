@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, Literal, Unpack
 import msgspec
 
 from recollect import calls, checks
-from recollect.errors import InvalidArgument, RecollectError, RunFailed, RunNotFound, SessionBusy
+from recollect.errors import Conflict, InvalidArgument, RecollectError, RunFailed, RunNotFound
 from recollect.faces import blocking, waiting
 from recollect.loop import run_events
 from recollect.message import Message, ToolCall
@@ -195,7 +195,7 @@ class Delegation(Tool):
                     run = event.run if event.run_id == run_id else run
                     if self._team.stream_member_events:
                         yield event
-        except (RunFailed, SessionBusy, InvalidArgument) as error:
+        except (RunFailed, Conflict, InvalidArgument) as error:
             yield member.id, result_of(f"{member.id} did not answer: {error}", error=True)
             return
         yield member.id, _said(member, run)

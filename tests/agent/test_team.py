@@ -551,6 +551,28 @@ async def test_whoever_continues_the_teams_run_takes_the_members_runs_with_it(bo
         assert [one.status for one in db.get_session("s").runs] == [RunStatus.completed] * 2  # type: ignore[union-attr]
 
 
+async def test_a_member_whose_run_somebody_else_took_over_is_told_to_the_leader(bound: Bound) -> None:
+    slow = Slow()
+    team = bound.team([Agent(slow, id="a"), member("b")], ScriptedModel(calls(to("a"), to("b")), "done"))
+
+    def take_over() -> None:
+        assert slow.asked.wait(10)
+        with open_db(bound.place) as db:
+            [own] = [run.run_id for run in db.get_session("s").runs if run.agent_id == "a"]  # type: ignore[union-attr]
+            db.transact(expire, own)
+            Agent(EchoModel(), id="a", db=db).continue_run(own, session_id="s")
+        slow.may.set()
+
+    thread = threading.Thread(target=take_over)
+    thread.start()
+    run = await team.run("Go", session_id="s")
+    thread.join(10)
+    assert run.content == "done"
+    assert [tool.tool_call_error for tool in run.tools] == [True, False]
+    assert "taken over" in run.tools[0].result
+    assert [one[2] for one in await everything(team)] == [RunStatus.completed] * 3
+
+
 def run_and_lose(team: Any) -> None:
     """A team's run that somebody else takes over meanwhile."""
     with pytest.raises(RunLost):
