@@ -62,7 +62,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     past: Sequence[Message]
     """What the model was shown of the session's past."""
     again: bool
-    """Whether the run was broken off after the call was made, so that nobody knows what came of it."""
+    """Whether the call may have been made before the run was broken off, so that nobody knows what came of it."""
     stream: bool
     """Whether pieces of answers are wanted as they come."""
 

@@ -352,7 +352,7 @@ class Turn:
             input=self.plan.input,
             said=[self._said[at] for at in sorted(self._said)],
             past=self._opened.history.messages,
-            again=(place, call) in self.left_open,
+            again=(place, call) in self.left_open or (self.plan.continues and not self.plan.store_tool_messages),
             stream=self.plan.stream,
         )
 

@@ -573,6 +573,24 @@ async def test_a_member_whose_run_somebody_else_took_over_is_told_to_the_leader(
     assert [one[2] for one in await everything(team)] == [RunStatus.completed] * 3
 
 
+async def test_whoever_continues_a_run_that_stores_no_calls_takes_the_members_runs_with_it(bound: Bound) -> None:
+    slow = Slow()
+    quiet = {"store_tool_messages": False}
+    team = bound.team([Agent(slow, id="a")], ScriptedModel(calls(to("a")), "never"), **quiet)
+    thread = threading.Thread(target=lambda: run_and_lose(team))
+    thread.start()
+    assert slow.asked.wait(10)
+    with open_db(bound.place) as db:
+        db.transact(expire, "r")
+        leader = ScriptedModel(calls(to("a"), to("b")), "done")
+        other = Team([member("a", "taken over"), member("b")], model=leader, db=db, **quiet)  # type: ignore[arg-type]
+        run = other.continue_run("r", session_id="s")
+        slow.may.set()
+        thread.join(10)
+        assert [tool.result for tool in run.tools] == ["taken over", "I am b."]
+        assert [one.status for one in db.get_session("s").runs] == [RunStatus.completed] * 3  # type: ignore[union-attr]
+
+
 def run_and_lose(team: Any) -> None:
     """A team's run that somebody else takes over meanwhile."""
     with pytest.raises(RunLost):
