@@ -153,6 +153,7 @@ class Delegation(Tool):
         super().__init__(_to_all if team.mode == "broadcast" else _to_one(team.members))
         self.is_last_word = team.mode == "route"
         self.shares_state = True
+        self.tells = team.stream_member_events
         self._team = team
 
     @property
@@ -193,8 +194,7 @@ class Delegation(Tool):
             async with aclosing(self._events(member, task, run_id, work)) as events:
                 async for event in events:
                     run = event.run if event.run_id == run_id else run
-                    if self._team.stream_member_events:
-                        yield event
+                    yield event
         except (RunFailed, Conflict, InvalidArgument) as error:
             yield member.id, result_of(f"{member.id} did not answer: {error}", error=True)
             return

@@ -95,6 +95,8 @@ class Tool:
         """Whether its result is the run's answer, without asking the model once more."""
         self.shares_state = False
         """Whether it may have changed the session's state by itself."""
+        self.tells = True
+        """Whether what happens in it is told to whoever asked."""
         self.given = _given_by_run(signature)
         """What the run fills in, by the name of the parameter."""
         summary, explained = parse_docstring(inspect.getdoc(function) or "")

@@ -252,15 +252,14 @@ class Turn:
         Where one call has the last word, what is said in it is said to whoever asked, as it comes.
         """
         world = self._access.world
-        running = [self._call(place, call) for place, call in calls]
         hands_on = len(calls) == 1 and calls[0][1].name in self._last_words
+        running = [self._call(place, call, hands_on=hands_on) for place, call in calls]
         async with aclosing(world.until(self._opened.stop, world.merge(running))) as arrivals:
             async for item in arrivals:
                 if isinstance(item, RunOutputEvent):
-                    yield item
-                    if hands_on and item.content and item.parent_run_id == self.plan.run_id:
+                    if item.content and item.run_id == self.plan.run_id:
                         self._pieces.append(item.content)
-                        yield self.event(RunEvent.run_content, content=item.content)
+                    yield item
                     continue
                 place, call, result = item
                 message = _tool_message(call, result)
@@ -329,7 +328,7 @@ class Turn:
         prompt = instructed(self.plan.prompt, told)
         return [*prompt, *self._opened.history.messages, *(self._said[place] for place in sorted(self._said))]
 
-    async def _call(self, place: int, call: ToolCall) -> AsyncIterator[_Arrival]:
+    async def _call(self, place: int, call: ToolCall, *, hands_on: bool) -> AsyncIterator[_Arrival]:
         tool = self.plan.tools.get(call.name)
         if tool is None:
             known = ", ".join(self.plan.tools) or "none"
@@ -340,7 +339,13 @@ class Turn:
             await self.hold()
             async with aclosing(tool.work(self._work(place, call))) as items:
                 async for item in items:
-                    yield item if isinstance(item, RunOutputEvent) else (place, call, item)
+                    if isinstance(item, ToolResult):
+                        yield place, call, item
+                        continue
+                    if tool.tells:
+                        yield item
+                    if hands_on and item.content and item.parent_run_id == self.plan.run_id:
+                        yield self.event(RunEvent.run_content, content=item.content)
 
     def _work(self, place: int, call: ToolCall) -> Work:
         return Work(

@@ -137,6 +137,15 @@ async def test_in_route_mode_the_members_answer_is_the_answer(bound: Bound) -> N
     assert is_sound(bound)
 
 
+async def test_in_route_mode_the_answer_is_told_as_it_comes_where_members_events_are_not(bound: Bound) -> None:
+    leader = ScriptedModel(calls(to("a")))
+    a = member("a", [Delta("I am "), Delta("a."), "I am a."])
+    team = bound.team([a], leader, mode="route", stream_member_events=False)
+    told = [event async for event in team.events("Ask", session_id="s", stream_events=True)]
+    assert [event.content for event in told if event.content] == ["I am ", "a."]
+    assert {event.parent_run_id for event in told} == {None}
+
+
 async def test_in_route_mode_a_step_is_enough_and_a_failure_goes_back_to_the_leader(bound: Bound) -> None:
     team = bound.team([member("a")], ScriptedModel(calls(to("a"))), mode="route", max_steps=1)
     assert (await team.run("Ask", session_id="s")).content == "I am a."
