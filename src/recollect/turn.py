@@ -89,7 +89,7 @@ class Turn:
             agent_id=plan.agent_id,
             team_id=plan.team_id,
             session_state=self._state.live,
-            metadata=dict(plan.metadata),
+            metadata=checks.decode(checks.encode(plan.metadata)),
         )
 
     def take_up(self, said: Sequence[tuple[int, Message]]) -> None:

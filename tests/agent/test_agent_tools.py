@@ -175,6 +175,19 @@ def test_two_tools_of_one_name_are_refused(bound: Any) -> None:
     assert bound(ScriptedModel(), tools=[book, Tool(book, name="book_again")])
 
 
+async def test_what_a_tool_does_to_the_metadata_changes_nothing_for_others(bound: Any) -> None:
+    def look(run_context: RunContext) -> str:
+        """Look."""
+        run_context.metadata["seen"].append("b")
+        return "seen"
+
+    mine = {"seen": ["a"]}
+    agent = bound(ScriptedModel(calls(("look", "{}")), "Done."), tools=[look])
+    run = await agent.run("Go", session_id="s", metadata=mine)
+    stored = await agent.get_run_output(run.run_id, "s")
+    assert mine == run.metadata == stored.metadata == {"seen": ["a"]}
+
+
 async def test_a_tool_that_waits_for_what_was_cancelled_has_failed(bound: Any) -> None:
     async def look() -> str:
         """Look."""
