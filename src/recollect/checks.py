@@ -73,6 +73,22 @@ def text(argument: str, value: object) -> str:
     return value
 
 
+def optional_text(argument: str, value: object) -> str | None:
+    """Accept such text or None."""
+    return None if value is None else text(argument, value)
+
+
+def lines(argument: str, value: Any) -> Any:
+    """Accept text, several lines of it, a function that gives either, or None."""
+    if value is None or callable(value):
+        return value
+    if isinstance(value, str):
+        return text(argument, value)
+    if not isinstance(value, Sequence):
+        raise InvalidArgument(argument, f"must be text, lines of it or a function, not {_short(value)}")
+    return tuple(text(argument, line) for line in value)
+
+
 def key(argument: str, value: object) -> str:
     """Accept text that has a column of its own: a top-level key, a tag. Not every database's text holds a NUL."""
     found = text(argument, value)
@@ -130,6 +146,20 @@ def texts(argument: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence | AbstractSet):
         raise InvalidArgument(argument, f"must be a sequence of texts, not {_short(value)}")
     return tuple(key(argument, item) for item in value)
+
+
+def sequence(argument: str, value: Any) -> Sequence[Any]:
+    """Accept several things in order; text is not several."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidArgument(argument, f"must be a sequence, not {_short(value)}")
+    return value
+
+
+def instance(argument: str, value: Any, kind: type[Any]) -> Any:
+    """Accept one of a kind."""
+    if not isinstance(value, kind):
+        raise InvalidArgument(argument, f"must be a {kind.__name__}, not {_short(value)}")
+    return value
 
 
 def one_of(argument: str, value: object, known: Collection[str]) -> str:

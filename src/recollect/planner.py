@@ -76,15 +76,15 @@ class Planner(Setup):
             others=self.concurrent_runs,
             patience=self.queue_timeout,
             metadata=attached,
-            expire_after=self._expire_after,
+            expire_after=self.expire_after,
             follow_up=self._follow_up(access, session),
             stream=stream,
         )
 
     def _attached(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         """What a run has attached: the runner's own metadata, and over it those of the run."""
-        checks.json_object("metadata", metadata)
-        return {key: checks.decode(text) for key, text in self._metadata_texts.items()} | dict(metadata or {})
+        texts = self._metadata_texts | checks.json_object("metadata", metadata)
+        return {key: checks.decode(text) for key, text in texts.items()}
 
     async def _part(self, work: Work, run_id: str, input: Sequence[Message], context: str, *, continues: bool) -> Plan:
         """What a run is to be that is part of another: that of a team's member, in the session of the team's run."""
@@ -144,7 +144,7 @@ class Planner(Setup):
 
     def _follow_up(self, access: Access, session_id: str) -> FollowUp | None:
         """What comes after a completed run, now or in the background: names, summaries, and sessions to be deleted."""
-        scribe, expires = self.scribe, self._expire_after is not None
+        scribe, expires = self.scribe, self.expire_after is not None
         if not (scribe.names or scribe.summaries or expires):
             return None
 
@@ -191,7 +191,7 @@ class Planner(Setup):
                 team_id=self._who()["team_id"],
                 metadata=metadata,
             )
-            instructions = await self._called(instructions, access, context, state)
+            instructions = checks.lines("instructions", await self._called(instructions, access, context, state))
         lines = [instructions] if isinstance(instructions, str) else list(instructions or ())
         text = "\n".join(part for part in (self.description, *lines, self._guidance()) if part)
         return Message("system", text) if text else None

@@ -180,7 +180,7 @@ class Rewriting(Planner):
             InvalidArgument: something cannot be accepted; nothing was written.
             RecollectError: as in `regenerate`.
         """
-        events = self._instead(run_id, new_input, THREADS, stream=stream or stream_events, **options)
+        events = self._instead(run_id, _given(new_input), THREADS, stream=stream or stream_events, **options)
         return RunStream(events, every=stream_events) if stream or stream_events else drive(drain(events))
 
     @overload
@@ -223,7 +223,7 @@ class Rewriting(Planner):
         **options: Unpack[EditOptions],
     ) -> Coroutine[Any, Any, RunOutput] | AsyncRunStream:
         """As `edit_message`: to be awaited, or with ``stream=True`` to be iterated over with ``async for``."""
-        events = self._instead(run_id, new_input, LOOPS, stream=stream or stream_events, **options)
+        events = self._instead(run_id, _given(new_input), LOOPS, stream=stream or stream_events, **options)
         return AsyncRunStream(events, every=stream_events) if stream or stream_events else drain(events)
 
     def _instead(
@@ -264,3 +264,8 @@ class Rewriting(Planner):
             metadata=old.metadata | dict(metadata or {}),
         )
         return plan if fork else msgspec.structs.replace(plan, replaces=run_id)
+
+
+def _given(new_input: Input | None) -> Input:
+    """What was given as another input; nothing is an empty one, which is refused, and never the old one."""
+    return () if new_input is None else new_input

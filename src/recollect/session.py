@@ -544,29 +544,33 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def checked(
         cls,
         *,
+        agent_id: str | None = None,
+        team_id: str | None = None,
         member_ids: Sequence[str] | None = None,
         last_n_runs: int | None = None,
         limit: int | None = None,
         skip_roles: Sequence[str] | None = None,
         skip_statuses: Sequence[str] | None = None,
-        **rest: Any,
+        skip_member_messages: bool = True,
     ) -> Filter:
         """The filter that the arguments of ``get_messages`` mean.
 
         Raises:
-            InvalidArgument: a count is negative, or a status is unknown.
+            InvalidArgument: one of them is of the wrong type, a count is negative, or a status is unknown.
         """
-        unknown = [status for status in skip_statuses or () if status not in RunStatus.__members__.values()]
+        statuses = HISTORY_SKIP_STATUSES if skip_statuses is None else checks.texts("skip_statuses", skip_statuses)
+        unknown = [status for status in statuses if status not in RunStatus.__members__.values()]
         if unknown:
             raise InvalidArgument("skip_statuses", f"{unknown[0]!r} is not one of {', '.join(RunStatus)}")
-        statuses = HISTORY_SKIP_STATUSES if skip_statuses is None else skip_statuses
         return cls(
-            member_ids=frozenset(member_ids or ()),
+            agent_id=checks.optional_identifier("agent_id", agent_id),
+            team_id=checks.optional_identifier("team_id", team_id),
+            member_ids=frozenset(checks.texts("member_ids", member_ids)),
             last_n_runs=None if last_n_runs is None else checks.count("last_n_runs", last_n_runs),
             limit=None if limit is None else checks.count("limit", limit),
-            skip_roles=frozenset(skip_roles or ()),
+            skip_roles=frozenset(checks.texts("skip_roles", skip_roles)),
             skip_statuses=frozenset(str(status) for status in statuses),
-            **rest,
+            skip_member_messages=checks.flag("skip_member_messages", skip_member_messages),
         )
 
     @property

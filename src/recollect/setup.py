@@ -195,12 +195,15 @@ class Setup(Runtime):
             *([chat_history_tool()] if checks.flag("read_chat_history", read_chat_history) else ()),
             *(recalled if checks.flag("search_past_sessions", search_past_sessions) else ()),
         ]
-        box = toolbox([*tools, *given_by_us])
+        box = toolbox([*checks.sequence("tools", tools), *given_by_us])
         made: dict[str, Any] = {
             "model": (own := _model(model)),
             "name": None if name is None else checks.name("name", name),
+            "role": checks.optional_text("role", role),
+            "description": checks.optional_text("description", description),
+            "instructions": checks.lines("instructions", instructions),
             "id": checks.identifier("id", id or _slug(name) or self.KIND),
-            "db": (home := _memory() if db is None else db),
+            "db": (home := _memory() if db is None else checks.instance("db", db, Store)),
             "store": (store := _cached(home, cache_session)),
             "cache": getattr(store, "cache", None),
             "user_id": checks.optional_identifier("user_id", user_id),
@@ -211,22 +214,23 @@ class Setup(Runtime):
             "_state_texts": checks.json_object("session_state", {} if session_state is None else session_state),
             "_metadata_texts": checks.json_object("metadata", {} if metadata is None else metadata),
             "_toolbox": box,
-            "_limits": limits if add_history_to_context else None,
+            "_limits": limits if checks.flag("add_history_to_context", add_history_to_context) else None,
             "_tells_state": (tells := checks.flag("add_session_state_to_context", add_session_state_to_context)),
             "_with_state": tells
             or bool(session_state)
             or any(tool.given for tool in box.values())
             or callable(instructions),
-            "expire_after": expire_after,
-            "_expire_after": checks.optional_span("expire_after", expire_after),
+            "expire_after": checks.optional_span("expire_after", expire_after) and expire_after,
             "store_media": checks.flag("store_media", store_media),
             "store_tool_messages": checks.flag("store_tool_messages", store_tool_messages),
             "_given": given,
         }
         made["scribe"] = _scribe(
             own,
-            session_namer or SessionNamer(),
-            session_summary_manager or SessionSummaryManager(),
+            checks.instance("session_namer", session_namer or SessionNamer(), SessionNamer),
+            checks.instance(
+                "session_summary_manager", session_summary_manager or SessionSummaryManager(), SessionSummaryManager
+            ),
             names=checks.flag("auto_name_sessions", auto_name_sessions),
             summaries=checks.flag("enable_session_summaries", enable_session_summaries),
             background=checks.flag("background", background),
@@ -261,7 +265,6 @@ class Setup(Runtime):
     _limits: HistoryLimits | None
     _with_state: bool
     _tells_state: bool
-    _expire_after: int | None
     _state_texts: dict[str, str]
     _metadata_texts: dict[str, str]
     _given: dict[str, Any]

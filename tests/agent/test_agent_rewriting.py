@@ -369,6 +369,16 @@ async def test_a_session_whose_time_is_over_begins_anew(bound: Any) -> None:
     assert (await agent.run("Hi", session_id="s")).metrics.history_runs == 0
 
 
+async def test_another_input_that_is_none_is_refused_and_not_taken_for_the_old_one(bound: Any) -> None:
+    agent = bound(EchoModel())
+    await agent.run("Hi", session_id="s", run_id="r")
+    for fork in (False, True):
+        with pytest.raises(InvalidArgument, match="input: is empty"):
+            await agent.edit_message("r", None, session_id="s", fork=fork)
+    assert [run.run_id for run in (await agent.get_session("s")).runs] == ["r"]
+    assert len(await agent.get_sessions()) == 1
+
+
 @pytest.mark.parametrize("span", [timedelta(0), timedelta(days=-1), "90d", 3600, True])
 def test_what_is_no_span_of_time_is_refused(bound: Any, span: Any) -> None:
     with pytest.raises(InvalidArgument, match="expire_after"):

@@ -445,6 +445,8 @@ async def test_instructions_may_be_made_for_the_run(bound: Any) -> None:
         ("Hi", {"metadata": {1: 2}}, "metadata"),
         ("Hi", {"session_state": {"a": {1, 2}}}, "session_state"),
         ("Hi", {"images": [Image()]}, "images"),
+        ("Hi", {"images": ["a.png"]}, "images"),
+        ("Hi", {"files": 7}, "files"),
         ("Hi", {"images": [Image(filepath="/nowhere/at/all.png")]}, "images"),
     ],
 )
@@ -470,11 +472,30 @@ async def test_bad_input_is_refused_by_name_and_nothing_is_written(
         ({"output_schema": 7}, "output_schema"),
         ({"model": "gpt"}, "model"),
         ({"model": 7}, "model"),
+        ({"instructions": 7}, "instructions"),
+        ({"instructions": ["Be", 7]}, "instructions"),
+        ({"instructions": "\ud800"}, "instructions"),
+        ({"role": 7}, "role"),
+        ({"description": 7}, "description"),
+        ({"tools": 7}, "tools"),
+        ({"db": "agent.db"}, "db"),
+        ({"session_namer": 7}, "session_namer"),
+        ({"session_summary_manager": 7}, "session_summary_manager"),
+        ({"add_history_to_context": "no"}, "add_history_to_context"),
     ],
 )
 def test_a_bad_configuration_is_refused_by_name(options: dict[str, Any], argument: str) -> None:
     with pytest.raises(InvalidArgument, match=argument):
         Agent(**({"model": EchoModel()} | options))
+
+
+async def test_instructions_that_a_function_gives_are_text_or_lines(bound: Any) -> None:
+    model = ScriptedModel("One.")
+    await bound(model, instructions=lambda: ["Be brief.", "Be kind."]).run("Hi", session_id="s")
+    assert model.seen()[0] == ("system", "Be brief.\nBe kind.")
+    with pytest.raises(InvalidArgument, match="instructions"):
+        await bound(model, instructions=lambda: 7).run("Hi", session_id="t")
+    assert len(await bound(model).get_sessions()) == 1
 
 
 def test_an_agent_does_not_change_but_may_be_replaced() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -358,3 +359,30 @@ async def test_cache_session_reads_what_is_there(bound: Bound) -> None:
         other.set_session_name("s", "From elsewhere")
     await agent.run("Subsequent message")
     assert await agent.get_session_name() == "From elsewhere"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"agent_id": 7},
+        {"team_id": ""},
+        {"member_ids": "ab"},
+        {"member_ids": [7]},
+        {"skip_roles": "user"},
+        {"skip_roles": 7},
+        {"skip_statuses": "error"},
+        {"skip_statuses": ["lost"]},
+        {"skip_member_messages": "no"},
+        {"last_n_runs": -1},
+        {"limit": 1.5},
+    ],
+    ids=str,
+)
+async def test_which_messages_are_wanted_is_said_in_the_right_types(bound: Any, wanted: dict[str, Any]) -> None:
+    agent = bound(EchoModel())
+    await agent.run("Hi", session_id="s")
+    [argument] = wanted
+    for ask in (agent.agent.get_session("s").get_messages, partial(agent.agent.get_session_messages, "s")):
+        with pytest.raises(InvalidArgument) as refused:
+            ask(**wanted)
+        assert refused.value.argument == argument
