@@ -33,6 +33,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     agent_name: str | None = None
     team_id: str | None = None
     parent_run_id: str | None = None
+    beside: tuple[int, int] | None = None
+    """Places, where it is part of a run that replaces another: what stands from the first to the second is no past."""
     leader: Stop | None = None
     """Where somebody says that the run it is part of is to end; None on the top level."""
     prompt: Message | None = None

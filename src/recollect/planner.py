@@ -96,6 +96,7 @@ class Planner(Setup):
             user_id=run.user_id,
             **self._who(),
             parent_run_id=run.run_id,
+            beside=work.beside,
             leader=work.stop,
             prompt=await self._prompt(work.access, run.session_id, run.user_id, run_id, attached, {}),
             context=context,

@@ -59,6 +59,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What the run was asked."""
     said: Sequence[Message]
     """What was said in the run until now, its input included."""
+    beside: tuple[int, int] | None
+    """Where the run is to replace another: the place that it is meant for, and the one that it has meanwhile."""
     past: Sequence[Message]
     """What the model was shown of the session's past."""
     again: bool

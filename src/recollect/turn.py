@@ -356,10 +356,15 @@ class Turn:
             stop=self._opened.stop,
             input=self.plan.input,
             said=[self._said[at] for at in sorted(self._said)],
+            beside=self._beside(),
             past=self._opened.history.messages,
             again=(place, call) in self.left_open or (self.plan.continues and not self.plan.store_tool_messages),
             stream=self.plan.stream,
         )
+
+    def _beside(self) -> tuple[int, int] | None:
+        opened = self._opened
+        return self.plan.beside if opened.before is None else (opened.before, opened.run_seq)
 
     async def _commit(self, place: int, messages: tuple[Message, ...]) -> None:
         changes, at = self._changes(), moment()

@@ -213,6 +213,22 @@ async def test_a_member_is_shown_what_it_said_itself_in_this_session_and_no_more
     assert [run.metrics.history_runs for run in runs] == [0, 1]
 
 
+async def test_a_member_of_a_run_that_replaces_another_is_shown_what_came_before_that_place(bound: Bound) -> None:
+    a = ScriptedModel("zero", "one", "two", "anew", "and more")
+    inner = Team([Agent(a, id="a")], model=ScriptedModel(*[calls(to("a", "Look"))] * 5), mode="route", id="inner")
+    leader = ScriptedModel(calls(to("inner")), calls(to("inner")), calls(to("inner")))
+    team = bound.team([inner], leader, mode="route")
+    for number in range(3):
+        await team.run("Go", session_id="s", run_id=f"r{number}")
+    leader.answers = [calls(to("inner", "Again")), calls(to("inner", "And again")), "done"]
+    await bound.team([inner], leader).regenerate("r1", session_id="s")
+    past = [("user", "Look"), ("assistant", "zero")]
+    assert a.seen(3) == [*past, ("user", "Look")]
+    assert a.seen(4) == [*past, ("user", "Look"), ("assistant", "anew"), ("user", "Look")]
+    asked = [text for role, text in inner.model.seen(4) if role == "user"]  # type: ignore[attr-defined]
+    assert asked == ["Look", "Again", "And again"]
+
+
 async def test_members_are_told_of_one_another_and_of_the_past_where_that_is_asked_for(bound: Bound) -> None:
     a, b = ScriptedModel("one"), ScriptedModel("two")
     leader = ScriptedModel("Hello.", calls(to("a", "Do A")), calls(to("b", "Do B")), "done")

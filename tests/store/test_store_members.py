@@ -16,6 +16,7 @@ from recollect.run import RunOutput, RunStatus
 from recollect.session import TeamSession
 from recollect.store.begin import refresh_run
 from recollect.store.continued import continue_run
+from recollect.store.outcome import find_begun
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +61,22 @@ async def test_a_member_whose_process_is_gone_has_broken_off(db: Face) -> None:
     run = await db.begin_run("s", [user("Now")], parent_run_id="top", agent_id="a", history=LIMITS)
     assert shown(run) == ["Held", "Now"]
     del held
+
+
+async def test_what_stands_between_two_places_is_no_past_of_a_member_that_is_told_so(db: Face) -> None:
+    await turn(db, run_id="top")
+    await part(db, "top", "first")
+    left = [await part(db, "top", str(number)) for number in range(3)]
+    await part(db, "top", "last")
+    how: dict[str, Any] = {"history": LIMITS, "beside": (left[0].run_seq, left[-1].run_seq)}
+    expected = ["first", "Saw first", "last", "Saw last"]
+    run = await db.begin_run("s", [user("Now")], run_id="r", parent_run_id="top", agent_id="a", token=7, **how)
+    assert (shown(run), run.history.cut) == (expected, False)
+    found = await db.transact(find_begun, "s", run_id="r", token=7, parent_run_id="top", agent_id="a", **how)
+    assert shown(found) == expected
+    await db.finish_run(run, status=RunStatus.error)
+    taken_up = await db.transact(continue_run, "r", "s", **how)
+    assert (shown(taken_up.open), taken_up.open.history.cut) == (expected, False)
 
 
 parts = st.lists(

@@ -23,7 +23,7 @@ from recollect.store import turns
 from recollect.store.attempts import discard
 from recollect.store.deletion import clear_expired
 from recollect.store.newest import UNDER_WAY
-from recollect.store.past import past, read_past
+from recollect.store.past import left_out, past, read_past
 from recollect.store.replaced import find_place
 from recollect.store.rows import LOCK, OPEN, no_session
 from recollect.store.turns import OpenRun, chars, digest, input_count, new_id, new_token, placed, spoken
@@ -44,6 +44,7 @@ async def begin_run(
     team_id: str | None = None,
     parent_run_id: str | None = None,
     replaces: str | None = None,
+    beside: tuple[int, int] | None = None,
     model: str | None = None,
     prompt: Message | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -64,8 +65,9 @@ async def begin_run(
     summary; ``state`` sets keys of the state, ``state_defaults`` those that it does not have yet. ``again`` lets the
     run take the place of an attempt under the same ``run_id`` that failed, was cancelled or was interrupted: what that
     had stored is gone. ``replaces`` names a run whose place this one is to have: its past is what came before that
-    place, and until it is completed the conversation is as it was. ``alone`` refuses a run beside one that is under
-    way. ``expire_after`` is how long after this begin, or a later one, the session is gone; None leaves that as it is.
+    place, and until it is completed the conversation is as it was. ``beside`` are two places: for a member's part in
+    such a run, what stands from the first to the second is no past. ``alone`` refuses a run beside one under way.
+    ``expire_after`` is how long after this begin, or a later one, the session is gone; None leaves that as it is.
     ``known`` is the epoch and version of a session whose past the caller has: while that is the newest, it is not read,
     and ``past`` is None.
 
@@ -87,6 +89,7 @@ async def begin_run(
         "expire_after": checks.optional_span("expire_after", expire_after),
         "token": new_token() if token is None else token,
         "lease": turns.LEASE,
+        **left_out(beside),
     }
     p["attempt"] = 1 + await discard(tx, p) if again else 1
     if replaces is not None:
@@ -167,7 +170,13 @@ async def count_ahead(tx: Tx, run: OpenRun) -> int:
 
 @reads
 async def refresh_run(
-    tx: Tx, run: OpenRun, *, history: HistoryLimits | None = None, with_state: bool = False, with_summary: bool = False
+    tx: Tx,
+    run: OpenRun,
+    *,
+    history: HistoryLimits | None = None,
+    with_state: bool = False,
+    with_summary: bool = False,
+    beside: tuple[int, int] | None = None,
 ) -> OpenRun:
     """A run that waited for others, with the past, state and summary as those left them.
 
@@ -177,6 +186,7 @@ async def refresh_run(
     p: Params = {
         "session_id": run.session_id,
         "before": (before := run.before or run.run_seq),
+        **left_out(beside),
         "top": int(run.parent_run_id is None),
         "agent_id": run.agent_id,
         "team_id": run.team_id,

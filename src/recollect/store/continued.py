@@ -19,7 +19,7 @@ from recollect.store.attempts import ENDED_EARLY
 from recollect.store.begin import STATE_OF, SUMMARY_OF, busy
 from recollect.store.family import THIS_RUN, no_run
 from recollect.store.newest import ALIVE, UNDER_WAY
-from recollect.store.past import past, read_past
+from recollect.store.past import left_out, past, read_past
 from recollect.store.replaced import find_standing
 from recollect.store.rows import LIVE, LOCK, MINE, OPEN, RUN
 from recollect.store.sessions import IS_MINE, of_session
@@ -47,15 +47,16 @@ async def continue_run(
     history: HistoryLimits | None = None,
     with_state: bool = False,
     with_summary: bool = False,
+    beside: tuple[int, int] | None = None,
     alone: bool = False,
     seize: bool = False,
     token: int | None = None,
 ) -> Continued:
     """Take up a run that failed, was cancelled or was interrupted; what was committed of it stays.
 
-    An answer that was broken off in the midst goes: it will be given anew. The past is what came before the run.
-    ``alone`` refuses it beside a run that is under way. ``seize`` takes it from whoever has its lease: for a run of a
-    team's member, by the one who holds the run that it is part of.
+    An answer that was broken off in the midst goes: it will be given anew. The past is what came before the run;
+    ``beside`` is as in `begin_run`. ``alone`` refuses it beside a run that is under way. ``seize`` takes it from
+    whoever has its lease: for a run of a team's member, by the one who holds the run that it is part of.
 
     Raises:
         UserRequired: the session belongs to a user and none was named.
@@ -71,6 +72,7 @@ async def continue_run(
         "epoch": new_token(),
         "lease": turns.LEASE,
         "seize": int(seize),
+        **left_out(beside),
     }
     _, gate, known, row, said, prompt, others = await tx.execute(
         (LOCK, p), (_TAKE_UP, p), (_KNOWN, p), (_THE_RUN, p), (_WHAT_IT_SAID, p), (_ITS_PROMPT, p), (_OTHERS, p)

@@ -58,6 +58,7 @@ async def find_begun(
     history: HistoryLimits | None = None,
     with_state: bool = False,
     with_summary: bool = False,
+    beside: tuple[int, int] | None = None,
     **__: Any,
 ) -> OpenRun | None:
     """The run that a `begin_run` with these arguments has begun; None when it has not."""
@@ -81,7 +82,7 @@ async def find_begun(
         replaces=root,
         before=None if old is None else old.place,
     )
-    return await refresh_run(tx, run, history=history, with_state=with_state, with_summary=with_summary)
+    return await refresh_run(tx, run, history=history, with_state=with_state, with_summary=with_summary, beside=beside)
 
 
 @looks

@@ -97,7 +97,7 @@ def past(p: Params, limits: HistoryLimits, known: tuple[int, int] | None = None)
         "session_id": p["session_id"],
         "history_runs": limits.runs,
         "history_chars": limits.chars,
-        **{name: p[name] for name in ("before", "agent_id", "team_id") if name in p},
+        **{name: p[name] for name in ("before", "first", "last", "agent_id", "team_id") if name in p},
     }
     if known is None:
         return _past(_earlier(p), _of(p), _MOST), asked
@@ -109,7 +109,13 @@ def _of(p: Params) -> str | None:
 
 
 def _earlier(p: Params) -> str:
-    return "and r.run_seq < :before" if "before" in p else ""
+    before = "and r.run_seq < :before" if "before" in p else ""
+    return f"{before} and (r.run_seq < :first or r.run_seq > :last)" if "first" in p else before
+
+
+def left_out(beside: tuple[int, int] | None) -> Params:
+    """The parameters that leave runs out of the past, from the first of two places to the second."""
+    return {} if beside is None else {"first": beside[0], "last": beside[1]}
 
 
 async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, completed: int, begun: int) -> Past:
