@@ -282,8 +282,10 @@ class Turn:
         """The answer, where the tools that were last called have the last word and did not fail; None elsewhere."""
         if not self._last_words:
             return None
-        said = [self._said[place] for place in sorted(self._said)]
-        start = next((at for at in reversed(range(len(said))) if said[at].role != "tool"), 0)
+        said = [self._said[place] for place in sorted(self._said)][len(self.plan.input) :]
+        start = next((at for at in reversed(range(len(said))) if said[at].role != "tool"), None)
+        if start is None:
+            return None
         calls, results = said[start].tool_calls, said[start + 1 :]
         if len(results) < max(1, len(calls)) or {call.name for call in calls} - self._last_words:
             return None

@@ -21,6 +21,7 @@ from recollect import (
     EchoModel,
     Image,
     InvalidArgument,
+    Message,
     ModelError,
     RunEvent,
     RunLost,
@@ -135,6 +136,12 @@ async def test_in_route_mode_the_members_answer_is_the_answer(bound: Bound) -> N
     assert (last.content, last.messages[-1].role, last.metrics.steps) == ("I am b.", "assistant", 1)
     assert [message.text for message in await team.get_chat_history("s")] == ["Ask", "", "I am b."]
     assert is_sound(bound)
+
+
+async def test_in_route_mode_what_the_caller_tells_of_a_member_is_no_answer(bound: Bound) -> None:
+    team = bound.team([member("a")], ScriptedModel("It said so before."), mode="route")
+    told = [Message("user", "Ask"), calls(to("a")), Message("tool", "I am a.", tool_call_id="call_0")]
+    assert (await team.run(told, session_id="s")).content == "It said so before."
 
 
 async def test_in_route_mode_the_answer_is_told_as_it_comes_where_members_events_are_not(bound: Bound) -> None:
