@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from recollect import checks
-from recollect.errors import RecollectError
+from recollect.errors import RecollectError, SessionNotFound
 from recollect.message import Message
 from recollect.run import RunOutputEvent, RunStatus
 from recollect.session import CHAT_SKIP_ROLES, CHAT_SKIP_STATUSES, Filter, SessionHeader
@@ -108,7 +108,10 @@ async def _search(work: Work, query: str | None, most: int, runs: int) -> dict[s
     words = name_key(query or "").split()
     found = []
     for header in await _headers(work, query if words else None, most):
-        chats = _chats(await _said(work, header.session_id, work.context.user_id, runs))
+        try:
+            chats = _chats(await _said(work, header.session_id, work.context.user_id, runs))
+        except SessionNotFound:
+            continue  # deleted since it was listed, or its time is over
         if rank := _rank(words, [header.name, header.preview, *(text for chat in chats for text in chat.values())]):
             previews = [{role: checks.preview(text, PREVIEW_CHARS) for role, text in chat.items()} for chat in chats]
             found.append((rank, _about(header) | {"runs": previews}))

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from agent_kit import ScriptedModel, calls
 
-from recollect import EchoModel, InvalidArgument, Message, RunStatus
+from recollect import EchoModel, InvalidArgument, Message, RunStatus, SessionPage
 from recollect.models.openai import OpenAIResponses
+from recollect.port import Tx, writes
 from recollect.recall import MESSAGE_CHARS, PREVIEW_CHARS, TOTAL_CHARS
+from recollect.store import lists
 from recollect.testing import ResponsesServer
 
 pytestmark = pytest.mark.anyio
@@ -98,6 +100,27 @@ async def test_a_name_is_found_beyond_the_newest_sessions(bound: Any) -> None:
     assert [one["session_id"] for one in told["sessions"]] == ["s0"]
     told = await asked(bound, "search_past_sessions", num_past_sessions_to_search=2, num_past_session_runs_in_search=1)
     assert [one["session_id"] for one in told["sessions"]] == ["s4", "s3"]
+
+
+_get_sessions = lists.get_sessions
+
+
+@writes
+async def list_and_lose(tx: Tx, **wanted: Any) -> SessionPage:
+    """List sessions; then one is deleted, before anybody has read it."""
+    page: SessionPage = await _get_sessions(tx, **wanted)
+    await tx.execute(("delete from recollect_sessions where session_id = 'lost'", {}))
+    return page
+
+
+async def test_a_session_that_is_deleted_during_the_search_is_left_out(
+    bound: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for session_id in ("kept", "lost"):
+        await talk(bound, session_id, "Hallo")
+    monkeypatch.setattr(lists, "get_sessions", list_and_lose)
+    told = await asked(bound, "search_past_sessions")
+    assert [one["session_id"] for one in told["sessions"]] == ["kept"]
 
 
 async def test_an_earlier_session_is_read(bound: Any) -> None:
