@@ -148,6 +148,9 @@ class Threads:
     async def call(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         return function(*args, **kwargs)
 
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        return await work
+
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - in the world of threads nothing waits but the thread
 
@@ -274,6 +277,11 @@ class Loops:
             # Nobody wants this task to end: what the function waited for was cancelled, and so the function has failed.
             msg = "something that was awaited in it was cancelled"
             raise RuntimeError(msg) from error
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        import asyncio
+
+        return await finished(asyncio.ensure_future(work))
 
     async def sleep(self, seconds: float) -> None:
         import asyncio

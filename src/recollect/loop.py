@@ -78,7 +78,8 @@ async def run_events(planned: Callable[[], Awaitable[Plan]], access: Access) -> 
             raise
     except access.world.interrupts:
         if not isinstance(turn, RunOutput):
-            await (turn.cancel() if turn is not None else _cancel_unknown(plan, access, token))
+            ending = turn.cancel() if turn is not None else _cancel_unknown(plan, access, token)
+            await access.world.finish(ending)
         raise
     if plan.follow_up is not None and turn.commit is not None:
         await plan.follow_up(turn.commit)

@@ -248,6 +248,10 @@ class World(Protocol):
         """Call a user's function: here, or in a thread where it would hold up an event loop."""
         ...
 
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something to its end before a cancellation goes on, however often somebody asks for that."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import io
 import json
@@ -542,6 +543,22 @@ async def test_leaving_a_teams_stream_ends_the_members_runs(bound: Bound) -> Non
         model.may.set()
     session = await team.get_session("s")
     assert [run.content for run in session.runs if run.agent_id] == ["Half an ", "Half an "]
+
+
+async def test_cancelling_a_teams_task_again_and_again_ends_the_members_runs_all_the_same(bound: Bound) -> None:
+    """As anyio's cancel scopes do, until the task has ended."""
+    slow = [Slow() for _ in range(12)]
+    members = [Agent(model, id=str(own)) for own, model in enumerate(slow)]
+    team = bound.team(members, ScriptedModel(calls(*(to(one.id) for one in members)), "done"))
+    if not team.waits:
+        return
+    run = asyncio.ensure_future(team.run("Go", session_id="s", stream=False))
+    assert await asyncio.to_thread(lambda: all(model.asked.wait(10) for model in slow))
+    while not run.done():
+        run.cancel()
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.5)  # the members' tasks store their ends by themselves
+    assert [one[2] for one in await everything(team)] == [RunStatus.cancelled] * 13
 
 
 async def test_a_run_tried_again_under_its_id_begins_its_members_anew(bound: Bound) -> None:
