@@ -79,9 +79,16 @@ class Counter:
     def _tokens(self, text: str) -> int:
         try:
             return sum(len(self._encode(text[start : start + PIECE])) for start in range(0, len(text), PIECE))
-        except Exception as error:  # noqa: BLE001 - an encoding may fail in any way; a run does not for that
+        except BaseException as error:  # an encoding may fail in any way; a run does not for that
+            if not _is_failure(error):
+                raise
             log.warning("tiktoken could not count a message, which is estimated: %s", type(error).__name__)
             return len(text) // CHARS_PER_TOKEN
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether tiktoken failed: what panics in its Rust is told as no `Exception`."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 class TokenBudget(msgspec.Struct, frozen=True):
@@ -135,7 +142,9 @@ class Tokenizers:
     def _load(self, model: str) -> None:
         try:
             self._by_model[model] = self._made(model)
-        except Exception as error:  # noqa: BLE001 - network, files, plugins: tokens are estimated all the same
+        except BaseException as error:  # network, files, plugins: tokens are estimated all the same
+            if not _is_failure(error):
+                raise
             self._not_before = time.monotonic() + RETRY
             log.info("tokens are estimated, for tiktoken could not load its vocabulary: %s", error)
         finally:

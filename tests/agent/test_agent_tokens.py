@@ -242,11 +242,20 @@ def test_very_long_texts_are_counted_by_pieces_and_what_fails_is_estimated() -> 
     count = Counter(letters())
     assert count([Message("user", " " * (3 * PIECE + 1))]) == [3 * PIECE + 5]
 
-    class Broken:
-        def encode_ordinary(self, text: str) -> list[int]:
-            raise ValueError(text)
+    class PanicException(BaseException):
+        """What tiktoken raises where its Rust panics."""
 
-    assert Counter(Broken())([Message("user", "x" * 40)]) == [4 + 10]
+    class Broken:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def encode_ordinary(self, text: str) -> list[int]:
+            raise self.error
+
+    for error in (ValueError(), PanicException()):
+        assert Counter(Broken(error))([Message("user", "x" * 40)]) == [4 + 10]
+    with pytest.raises(KeyboardInterrupt):
+        Counter(Broken(KeyboardInterrupt()))([Message("user", "x" * 40)])
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
