@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from recollect.errors import ModelError, RecollectError
+from recollect.message import Message
 from recollect.port import Delta, Model, ModelRequest, Reply, World
 
 log = logging.getLogger("recollect")
@@ -18,10 +19,11 @@ async def answers(model: Model, request: ModelRequest, world: World) -> AsyncGen
     Raises:
         ModelError: it failed to answer.
     """
-    pieces: AsyncIterator[Delta | Reply] = model.ask(request, world)
+    pieces: AsyncIterator[Delta | Reply] | None = None
     try:
+        pieces = model.ask(request, world)
         async for piece in pieces:
-            yield piece
+            yield _known(piece)
     except RecollectError:
         raise
     except Exception as error:
@@ -29,6 +31,18 @@ async def answers(model: Model, request: ModelRequest, world: World) -> AsyncGen
         raise ModelError(msg) from error
     finally:
         await _close(pieces)
+
+
+def _known(piece: object) -> Delta | Reply:
+    """A piece of an answer.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(piece, Delta) or (isinstance(piece, Reply) and isinstance(piece.message, Message)):
+        return piece
+    msg = f"its adapter gave {piece!r}, which is neither a Delta nor a Reply with a Message"
+    raise TypeError(msg)
 
 
 async def _close(pieces: object) -> None:

@@ -29,7 +29,7 @@ from recollect import (
     UserRequired,
     doctor,
 )
-from recollect.port import Delta
+from recollect.port import Delta, Reply
 from recollect.store.sessions import get_run
 
 pytestmark = pytest.mark.anyio
@@ -487,6 +487,26 @@ async def test_bad_input_is_refused_by_name_and_nothing_is_written(
 def test_a_bad_configuration_is_refused_by_name(options: dict[str, Any], argument: str) -> None:
     with pytest.raises(InvalidArgument, match=argument):
         Agent(**({"model": EchoModel()} | options))
+
+
+class Unable:
+    """Fails before it has anything to iterate over."""
+
+    id, provider = "unable", "test"
+
+    def ask(self, request: Any, world: Any) -> Any:
+        del request, world
+        msg = "no key"
+        raise LookupError(msg)
+
+
+@pytest.mark.parametrize("piece", [None, 7, Reply("text")], ids=str)  # type: ignore[arg-type]
+async def test_an_adapter_that_does_not_do_as_adapters_do_has_failed(bound: Any, piece: Any) -> None:
+    agent = bound(Unable() if piece is None else ScriptedModel([piece]))
+    with pytest.raises(ModelError) as failed:
+        await agent.run("Hi", session_id="s")
+    assert failed.value.run == await agent.get_last_run_output("s")
+    assert (await agent.get_last_run_output("s")).status is RunStatus.error
 
 
 async def test_instructions_that_a_function_gives_are_text_or_lines(bound: Any) -> None:
