@@ -633,6 +633,7 @@ def let_go_at_fork(holder: Forkable) -> None:
 
 
 def _before_fork() -> None:
+    _one_fork.acquire()  # threads that fork at once would let go of each other's
     _forking.extend(_forkable)
     for holder in _forking:
         holder.before_fork()
@@ -641,10 +642,12 @@ def _before_fork() -> None:
 def _after_fork(*, child: bool) -> None:
     while _forking:
         _forking.pop().after_fork(child=child)
+    _one_fork.release()
 
 
 _forkable: weakref.WeakSet[Any] = weakref.WeakSet()
 _forking: list[Any] = []
+_one_fork = Mutex()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

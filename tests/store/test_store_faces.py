@@ -239,6 +239,43 @@ def test_a_fork_while_another_thread_is_at_work_leaves_both_whole(lasting_store:
     assert _whole(lasting_store, lasting_store.get_header("s").run_count)  # type: ignore[union-attr]
 
 
+FORKING = """
+import os, sys, threading, time
+from recollect import open_db
+from recollect.port import writes
+
+db, begun = open_db(sys.argv[1]), threading.Event()
+db.create_session("s")
+
+@writes
+async def linger(tx):
+    begun.set()
+    time.sleep(0.1)
+
+def fork():
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+threads = [threading.Thread(target=work) for work in (lambda: db.transact(linger), fork, fork)]
+threads[0].start()
+assert begun.wait(10)
+for thread in threads[1:]:
+    thread.start()
+for thread in threads:
+    thread.join()
+db.create_session("t")
+"""
+
+
+def test_threads_that_fork_at_the_same_time_let_go_of_what_is_their_own(place: str) -> None:
+    """In a program of its own: here a lock of concurrent.futures keeps one from forking beside another."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, place], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("used", ["idle", "reading", "writing"])
 def test_what_a_forked_child_wrote_survives_its_parent_closing(lasting_store: Store, used: str) -> None:
     """An inherited connection makes SQLite believe that this process holds locks that are the parent's alone."""
