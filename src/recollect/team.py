@@ -61,8 +61,9 @@ class Team(Runner):
 
     Members keep nothing of their own: their runs are in the team's session, with ``parent_run_id`` and their own
     ``agent_id`` (``team_id`` where they are teams), and what a member is shown of the past is what it said itself in
-    this session. Their ``db``, ``session_id`` and ``user_id`` do not count here. A member that fails is told to the
-    leader, and the run goes on.
+    this session. Their ``db``, ``cache_session``, ``session_id``, ``user_id``, ``concurrent_runs`` and ``expire_after``
+    do not count here, nor whether they name and summarise sessions; what is stored of their runs is for their own
+    ``store_media`` and ``store_tool_messages`` to say. A member that fails is told to the leader, and the run goes on.
 
     It does not change, and serves all users and sessions of a process; `replace` makes another.
     """
