@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -188,3 +189,13 @@ async def test_whoever_holds_the_run_takes_that_of_a_member_from_its_holder(db: 
     await db.finish_run(taken.open, [answer()])
     with pytest.raises(RunConflict):
         db.db.transact(continue_run, "m", "s", seize=True)
+
+
+async def test_a_member_of_a_team_whose_session_has_expired_is_refused_and_the_team_goes_on(db: Face) -> None:
+    leader = await db.begin_run("s", [user()], run_id="top", expire_after=timedelta(seconds=5))
+    db.clock.forward(10)
+    before = dump(db)
+    with pytest.raises(SessionNotFound):
+        await db.begin_run("s", [user()], parent_run_id="top", agent_id="a")
+    assert dump(db) == before
+    await db.finish_run(leader, [answer()])

@@ -15,11 +15,11 @@ from postgres_kit import postgres_db
 from store_kit import TABLES, MovingClock, answer, user
 
 from recollect.db.postgres import PostgresDb
-from recollect.errors import RecollectError, RunConflict, SessionNotFound
+from recollect.errors import RecollectError, RunConflict, RunInProgress, RunNotFound, SessionNotFound
 from recollect.port import Operation, Row, Statement, Tx, at_once, is_at_once, reads, writes
 from recollect.run import RunOutput
 from recollect.session import AgentSession
-from recollect.store import begin, changes, copies, deletion, turns
+from recollect.store import begin, changes, copies, deletion, removed, turns
 
 PATIENCE = 0.1
 """Seconds after which somebody is thought to wait for the one who is held."""
@@ -187,6 +187,34 @@ def test_a_copy_of_a_session_that_was_made_anew_and_deleted_as_it_was_read_is_no
 
 def begin_only(db: PostgresDb, session_id: str) -> turns.OpenRun:
     return db.transact(begin.begin_run, session_id, [user()])
+
+
+def test_a_member_begins_beside_its_teams_run_or_is_refused_where_that_is_deleted(db: PostgresDb) -> None:
+    def whole(session_id: str) -> None:
+        db.finish_run(db.begin_run(session_id, [user()], run_id="team"), [answer()])
+
+    def member(session_id: str) -> turns.OpenRun:
+        return db.begin_run(session_id, [user()], parent_run_id="team", agent_id="m", run_id="m")
+
+    @writes
+    async def delete_team(tx: Tx, session_id: str) -> None:
+        await removed.delete_run(tx, "team", session_id)
+
+    for session_id, came, other in meet(db, whole, member, delete_team):
+        assert isinstance(came, RunInProgress) or isinstance(other, RunNotFound), (came, other)
+        assert (db.get_run("m", session_id) is None) == isinstance(other, RunNotFound)
+
+
+def test_a_session_in_which_a_run_begins_is_not_purged_for_its_age(db: PostgresDb, clock: MovingClock) -> None:
+    def whole(session_id: str) -> None:
+        db.finish_run(db.begin_run(session_id, [user()]), [answer()])
+
+    def purge(session_id: str) -> bool:
+        return db.transact(deletion.delete_if_due, session_id, None, clock.now() + 1)
+
+    for session_id, came, was_deleted in meet(db, whole, purge, begin.begin_run, [user()]):
+        assert isinstance(came, turns.OpenRun)
+        assert len(db.transact(rows_of, "leases", session_id)) == 1, was_deleted
 
 
 @pytest.mark.parametrize("before", range(5))

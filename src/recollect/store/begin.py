@@ -17,7 +17,7 @@ from recollect import checks
 from recollect.errors import RunConflict, RunNotFound, SessionBusy, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message, messages_of
-from recollect.port import Duplicate, Params, Statement, Tx, at_once, looks, reads, writes
+from recollect.port import Duplicate, Params, Row, Statement, Tx, at_once, looks, reads, writes
 from recollect.session import read_summary
 from recollect.store import turns
 from recollect.store.attempts import discard
@@ -25,7 +25,7 @@ from recollect.store.deletion import clear_expired
 from recollect.store.newest import UNDER_WAY
 from recollect.store.past import left_out, past, read_past
 from recollect.store.replaced import find_place
-from recollect.store.rows import LOCK, OPEN, no_session
+from recollect.store.rows import LIVE, LOCK, OPEN, no_session
 from recollect.store.turns import OpenRun, chars, digest, input_count, new_id, new_token, placed, spoken
 
 
@@ -104,10 +104,10 @@ async def begin_run(
         *((sql, p) for sql, read in reading.items() if read),
     ]
     try:
-        gate, others, *answers = await tx.execute(*batch, *wanted, more=alone)
-        if not gate:
+        gate, others, *answers = await _answers(tx, p, [*batch, *wanted], more=alone)
+        if not gate and p["top"]:
             await clear_expired(tx, session_id)
-            gate, others, *answers = await tx.execute(*batch, *wanted, more=alone)
+            gate, others, *answers = await _answers(tx, p, [*batch, *wanted], more=alone)
     except Duplicate as error:
         raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
     if not gate:
@@ -143,6 +143,12 @@ async def begin_run(
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
     )
+
+
+async def _answers(tx: Tx, p: Params, batch: Sequence[Statement], *, more: bool) -> list[list[Row]]:
+    """What the statements of a begin find. That of a member depends on another run, too, so it takes the header."""
+    locks: list[Statement] = [] if p["top"] else [(LOCK, p)]
+    return (await tx.execute(*locks, *batch, more=more))[len(locks) :]
 
 
 async def _refusal(tx: Tx, p: Params) -> Exception:
@@ -377,7 +383,7 @@ STATE_OF = "select key, value from recollect_values where session_id = :session_
 
 SUMMARY_OF = "select key, value from recollect_values where session_id = :session_id and kind = 'summary'"
 
-_OWNER = "select user_id from recollect_sessions where session_id = :session_id"
+_OWNER = f"select s.user_id from recollect_sessions s where s.session_id = :session_id and {LIVE}"
 
 _THERE = "select 1 from recollect_sessions where session_id = :session_id"
 

@@ -16,7 +16,7 @@ from recollect.errors import InvalidArgument
 from recollect.port import Access, Params, Tx, at_once, looks, writes
 from recollect.session import SessionHeader
 from recollect.store import rows
-from recollect.store.rows import HEADER, OWNED
+from recollect.store.rows import HEADER, LOCK, OWNED
 
 PAGE: Final = 100
 """Sessions that are looked up at once."""
@@ -178,8 +178,8 @@ async def _due(access: Access, before: int | None, user_id: str | None, page: in
 
 
 async def _delete(tx: Tx, header: str, p: Params) -> bool:
-    """Delete a session whose header is deleted."""
-    gone, *_ = await tx.execute(*((sql, p) for sql in (header, *_DELETE_REST)))
+    """Delete a session whose header is deleted. Whether somebody is at work in it depends on more than that."""
+    _, gone, *_ = await tx.execute(*((sql, p) for sql in (LOCK, header, *_DELETE_REST)))
     return bool(gone)
 
 
