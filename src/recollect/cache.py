@@ -246,13 +246,13 @@ class Copies:
         return None if copy is None else copy.last_run(lambda one: one.run_id == run_id)
 
     async def get_last_run(self, access: Access, session_id: str, user_id: str | None = None) -> RunOutput | None:
-        """The newest top-level run."""
+        """The newest run of the conversation itself."""
         if self._lacks(session_id):
             return await access.do(sessions.get_last_run, session_id, user_id)
         copy = await self._copy(access, session_id, user_id)
         if copy is None:
             raise rows.no_session(session_id)
-        return copy.last_run(lambda one: one.is_top)
+        return copy.last_run(lambda one: one.is_own)
 
     async def begin_run(
         self,

@@ -171,6 +171,15 @@ async def test_a_summary_that_tells_of_what_is_no_more_goes(db: Face) -> None:
     assert (await db.transact(summaries.get_unsummarised, "s")).through == 0
 
 
+async def test_the_last_run_is_the_new_one_and_not_the_one_it_replaced(db: Face) -> None:
+    await three(db)
+    run = await again(db, "3", run_id="n")
+    await db.finish_run(run, [answer()])
+    assert (await db.get_last_run("s")).run_id == "n"
+    await db.get_session("s")
+    assert (await db.get_last_run("s")).run_id == "n"
+
+
 async def test_a_session_shows_how_it_begins_now(db: Face) -> None:
     await three(db)
     run = await again(db, "1", "Good morning")

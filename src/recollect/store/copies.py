@@ -13,7 +13,7 @@ from typing import Final
 
 from recollect.message import Message
 from recollect.port import Params, Row, Statement, Tx, at_once, looks, reads
-from recollect.run import RunOutput
+from recollect.run import RunOutput, RunStatus
 from recollect.session import Runs, SessionHeader, Snapshot, is_candidate
 from recollect.store import rows, sizes
 from recollect.store.newest import among
@@ -27,13 +27,14 @@ Bodies = Mapping[str, Message]
 class Kept:
     """One run of a copy: its rows until somebody looks at it, from then on the run."""
 
-    __slots__ = ("_rows", "_run", "bytes", "is_top", "run_id", "run_seq")
+    __slots__ = ("_rows", "_run", "bytes", "is_own", "run_id", "run_seq")
 
     def __init__(self, row: Row, spoken: Sequence[Row], bodies: Bodies) -> None:
         self.run_seq: int = row[0]
         self.run_id: str = row[1]
-        self.is_top: bool = row[_PARENT] is None and not is_candidate(row[_REPLACES], row[_STATUS])
-        """Whether it is a run of the conversation itself: not of a team's member, nor a mere candidate."""
+        is_replaced = row[_STATUS] == RunStatus.regenerated or is_candidate(row[_REPLACES], row[_STATUS])
+        self.is_own: bool = row[_PARENT] is None and not is_replaced
+        """Whether it is part of the conversation itself: no member's, not replaced, and no mere candidate."""
         prompt = bodies.get(row[_PROMPT])
         self.bytes = (
             sizes.RUN

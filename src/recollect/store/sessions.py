@@ -131,7 +131,9 @@ async def get_run(tx: Tx, run_id: str, session_id: str, user_id: str | None = No
 @at_once
 @reads
 async def get_last_run(tx: Tx, session_id: str, user_id: str | None = None) -> RunOutput | None:
-    """The newest top-level run; None when there is none.
+    """The newest run of the conversation itself, whatever came of it; None when there is none.
+
+    Runs of members, replaced ones, and those that were to replace one and did not, are passed over.
 
     Raises:
         SessionNotFound: there is no such session for this caller.
@@ -279,7 +281,9 @@ def _first_prompt(statuses: frozenset[str], which: _Which) -> str:
     """
 
 
-_LAST = f"r.run_seq = (select run_seq from ({newest('r.run_seq', RunStatus, '1')}) last)"
+_NOT_REPLACED = frozenset(RunStatus) - {RunStatus.regenerated}
+
+_LAST = f"r.run_seq = (select run_seq from ({newest('r.run_seq', _NOT_REPLACED, '1')}) last)"
 
 _LAST_RUN, _LAST_SPOKEN, _LAST_PROMPT = _one_run(_LAST)
 
