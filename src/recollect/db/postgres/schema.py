@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -85,22 +85,26 @@ class Schema:
         Raises:
             SchemaMismatch: the database was written by a newer program that this one cannot work beside.
         """
-        taken = [step for step in migrate.steps(KIND) if await self._take(step)]
+        taken = await self._take(migrate.steps(KIND))
         migrate.missing(KIND, *await self.read())
-        return tuple(taken)
+        return taken
 
-    async def _take(self, step: Step) -> bool:
-        """One step, in a transaction with its record; False where it was taken already."""
+    async def _take(self, steps: Sequence[Step]) -> tuple[Step, ...]:
+        """Those steps that were not taken yet, in one transaction with their records: nobody meets half of them."""
         await self._wire.send([BEGIN, _LOCK, *self._home()])
         try:
             schema, _ = await self.read()
-            if step.number <= schema:
-                return False
-            await self._wire.send([*map(command, _statements(step.sql)), self._recorded(step), COMMIT])
+            wanted = tuple(step for step in steps if step.number > schema)
+            if wanted:
+                await self._wire.send([*(one for step in wanted for one in self._commands(step)), COMMIT])
         finally:
             if not self._wire.connection.closed and self._wire.connection.info.transaction_status:
                 await self._wire.send([ROLLBACK])
-        return True
+        return wanted
+
+    def _commands(self, step: Step) -> Iterator[Command]:
+        yield from map(command, _statements(step.sql))
+        yield self._recorded(step)
 
     def _home(self) -> Iterator[Command]:
         """Where the tables are made, for as long as the transaction lasts."""
