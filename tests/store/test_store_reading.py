@@ -155,7 +155,10 @@ async def test_chat_history_is_what_both_said_in_every_run_but_replaced_ones(db:
 async def test_the_last_run_is_the_newest_of_the_top_level_whatever_became_of_it(db: Face) -> None:
     await db.create_session("s")
     assert await db.get_last_run("s") is None
-    for status in ("completed", "error", "paused", "cancelled", "regenerated"):
+    replaced = await db.begin_run("s", [user("replaced")])
+    await db.finish_run(replaced, [answer()], status=RunStatus.regenerated)
+    assert await db.get_last_run("s") is None, "a run that was replaced is no part of the conversation"
+    for status in ("completed", "error", "paused", "cancelled"):
         run = await db.begin_run("s", [user(status)], prompt=system())
         member = await db.begin_run("s", [user()], parent_run_id=run.run_id)
         await db.finish_run(run, [answer()], status=RunStatus(status))
