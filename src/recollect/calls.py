@@ -382,14 +382,15 @@ async def fork_session(
 
     ``at_run`` is the last run that comes along, ``before_run`` the first that does not. Runs of members come with the
     run that they are part of; one under way comes as interrupted. State, metadata and tags are those of now, and the
-    metadata say where it comes from: ``forked_from`` is the session, ``forked_at`` the last run that came along. It is
-    neither archived nor pinned.
+    metadata say where it comes from: ``forked_from`` is the session, ``forked_at`` the last run of the conversation
+    that came along. It is neither archived nor pinned. Before a run that was to replace another and did not is before
+    the place that it was meant for.
 
     Raises:
         InvalidArgument: both runs are named, or one that is part of another; or something cannot be stored.
         SessionNotFound: there is no such session for this caller.
         RunNotFound: it has no such run.
-        RunConflict: the run was replaced by another.
+        RunConflict: the run was replaced by another, or ``at_run`` was to replace one and did not.
         SessionConflict: there is a session with the new id.
     """
     session_id = at.session_id(session_id, "fork_session")

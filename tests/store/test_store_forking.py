@@ -165,8 +165,36 @@ async def test_a_fork_at_a_replacement_holds_it_in_its_place(db: Face) -> None:
     await db.finish_run(run, [answer()])
     await forked(db, at_run="n")
     assert await ids(db) == ["1", "n"]
-    with pytest.raises(RunConflict, match="by 'n'"):
+    with pytest.raises(RunConflict, match="'n' stands there"):
         await db.fork_session("s", at_run="2")
+    assert in_order(db)
+
+
+async def test_a_fork_names_the_run_that_stands_there_and_not_the_one_it_replaced(db: Face) -> None:
+    await three(db)
+    run = await db.begin_run("s", [user("better")], run_id="n", replaces="3")
+    await db.finish_run(run, [answer()])
+    await forked(db)
+    assert (await db.get_values("f", "metadata"))["forked_at"] == "n"
+
+
+@pytest.mark.parametrize("is_under_way", [True, False])
+async def test_a_fork_before_a_run_that_did_not_replace_another_is_one_before_that_place(
+    db: Face, *, is_under_way: bool
+) -> None:
+    await three(db)
+    run = await db.begin_run("s", [user("better")], run_id="n", replaces="2")
+    if not is_under_way:
+        await db.finish_run(run, status=RunStatus.error)
+    await forked(db, before_run="n")
+    assert await ids(db) == ["1"]
+    with pytest.raises(RunConflict, match="'2' stands there"):
+        await db.fork_session("s", at_run="n")
+    whole = await db.fork_session("s")
+    assert (await db.get_values(whole.session_id, "metadata"))["forked_at"] == "3"
+    await db.delete_run("2", "s")
+    left = await db.fork_session("s", before_run="n")
+    assert await ids(db, left.session_id) == ["1", "3"]
     assert in_order(db)
 
 

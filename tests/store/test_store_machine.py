@@ -235,7 +235,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         if source is None or (at_run is not None and run is None):
             assert found is (SessionNotFound if source is None else RunNotFound)
             return
-        if new in self.model or (run and run["status"] == "regenerated"):
+        if new in self.model or (run and not _is_own(run)):
             assert found in (SessionConflict, RunConflict)
             return
         fork = self.new(new, source["owner"])
@@ -247,7 +247,8 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
             for run in source["runs"]
             if run["place"] <= upto
         ]
-        last = max(fork["runs"], key=lambda run: run["place"], default={"id": None})["id"]
+        own = [run for run in fork["runs"] if _is_own(run)]
+        last = max(own, key=lambda run: run["place"], default={"id": None})["id"]
         fork["metadata"] = source["metadata"] | {"forked_from": session_id, "forked_at": last}
         self.kept(fork)
         assert found.session_id == new
@@ -463,6 +464,10 @@ def _standing(session: Model, root: str, candidate: Model | None = None) -> Mode
 
 def _is_history(run: Model) -> bool:
     return run["status"] == "completed" or (run["status"] == "cancelled" and run["replaces"] is None)
+
+
+def _is_own(run: Model) -> bool:
+    return run["status"] == "completed" or (run["status"] != "regenerated" and run["replaces"] is None)
 
 
 def _told(found: Any) -> Any:

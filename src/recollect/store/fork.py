@@ -13,7 +13,7 @@ from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, SessionConflict
 from recollect.port import Params, Row, Statement, Tx, writes
 from recollect.run import RunStatus
-from recollect.session import SessionHeader
+from recollect.session import SessionHeader, is_candidate
 from recollect.store import rows
 from recollect.store.deletion import clear_expired
 from recollect.store.family import no_run
@@ -38,14 +38,15 @@ async def fork_session(
 
     ``at_run`` is the last run that comes along, ``before_run`` the first that does not. Runs of members come with the
     run that they are part of; one under way comes as interrupted. State, metadata and tags are those of now, and the
-    metadata say where it comes from: ``forked_from`` is the session, ``forked_at`` the last run that came along. It is
-    neither archived nor pinned.
+    metadata say where it comes from: ``forked_from`` is the session, ``forked_at`` the last run of the conversation
+    that came along. It is neither archived nor pinned. Before a run that was to replace another and did not is before
+    the place that it was meant for.
 
     Raises:
         InvalidArgument: both runs are named, or one that is part of another; or something cannot be stored.
         SessionNotFound: there is no such session for this caller.
         RunNotFound: it has no such run.
-        RunConflict: the run was replaced by another.
+        RunConflict: the run was replaced by another, or ``at_run`` was to replace one and did not.
         SessionConflict: there is a session with the new id.
     """
     if at_run is not None and before_run is not None:
@@ -59,7 +60,7 @@ async def fork_session(
     }
     _, source, run, members = await tx.execute((LOCK, p), (_SOURCE, p), (_RUN, p), (_HAS_MEMBERS, p))
     next_seq, summarised = rows.visible(source, session_id)
-    upto = next_seq - 1 if p["run_id"] is None else await _place(tx, p, run) - int(at_run is None)
+    upto = next_seq - 1 if p["run_id"] is None else await _place(tx, p, run, at=at_run is not None)
     p |= {"upto": upto, "summarised": summarised if summarised <= upto else 0}
     await _make(tx, p)
     chosen = _WITH_MEMBERS if members and p["run_id"] is not None else _BY_PLACE
@@ -74,18 +75,22 @@ def _named_run(at_run: str | None, before_run: str | None) -> str | None:
     return checks.identifier("at_run", at_run)
 
 
-async def _place(tx: Tx, p: Params, found: Sequence[Row]) -> int:
-    """Where the run stands that a fork is made at."""
+async def _place(tx: Tx, p: Params, found: Sequence[Row], *, at: bool) -> int:
+    """The last place that comes along of a fork at a run, or before it."""
     if not found:
         raise no_run(p)
     place, parent, status, root = found[0]
     if parent is not None:
         raise InvalidArgument("at_run", f"run {p['run_id']!r} is part of run {parent!r}; fork at that one")
-    if status == RunStatus.regenerated:
-        standing = await find_standing(tx, p["session_id"], root or p["run_id"])
-        instead = f"by {standing.run_id!r}; fork at that one" if standing else "and what stood there is gone"
-        raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} was replaced, {instead}")
-    return int(place)
+    is_mere = is_candidate(root, status)
+    if not is_mere and status != RunStatus.regenerated:
+        return int(place) - (not at)
+    standing = await find_standing(tx, p["session_id"], root or p["run_id"], p["run_id"])
+    if is_mere and not at:
+        return (int(place) if standing is None else standing.place) - 1
+    was = "was to replace another and did not" if is_mere else "was replaced"
+    instead = f"{standing.run_id!r} stands there; fork at that one" if standing else "what stood there is gone"
+    raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} {was}: {instead}")
 
 
 async def _make(tx: Tx, p: Params) -> None:
@@ -99,14 +104,19 @@ async def _make(tx: Tx, p: Params) -> None:
 
 def _origin(p: Params, runs: Sequence[Row]) -> list[Statement]:
     """What says in the metadata where a fork comes from."""
-    last = max(((seq, run_id) for seq, run_id, parent, *_ in runs if parent is None), default=(0, None))[1]
+    own = [
+        (seq, run_id)
+        for seq, run_id, parent, status, root, _ in runs
+        if parent is None and status != RunStatus.regenerated and not is_candidate(root, status)
+    ]
+    last = max(own, default=(0, None))[1]
     said = {"forked_from": p["session_id"], "forked_at": last}
     return [(_SAY, {"new": p["new"], "key": key, "value": checks.encode(told).decode()}) for key, told in said.items()]
 
 
 def _counts(p: Params, runs: Sequence[Row], spoken: Row) -> Params:
     """What the header of a fork says of the runs that came along."""
-    top = [status for _, _, parent, status, _ in runs if parent is None]
+    top = [status for _, _, parent, status, *_ in runs if parent is None]
     took = [rows.read_metrics(metrics) for *_, metrics in runs if metrics is not None]
     messages, questions = spoken
     return {
@@ -205,7 +215,8 @@ _REST: Final = (
 )
 
 _RUNS: Final = """
-select r.run_seq, r.run_id, r.parent_run_id, r.status, r.metrics from recollect_runs r where r.session_id = :new
+select r.run_seq, r.run_id, r.parent_run_id, r.status, r.replaces, r.metrics
+from recollect_runs r where r.session_id = :new
 """
 
 _SPOKEN: Final = """
