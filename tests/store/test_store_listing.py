@@ -217,3 +217,15 @@ async def test_a_cursor_of_another_list_or_none_at_all_is_refused(db: Face, curs
     with pytest.raises(InvalidArgument, match="cursor"):
         await db.get_sessions(cursor=cursor)
     assert dump(db) == before
+
+
+async def test_so_many_tags_and_values_can_be_asked_for_and_no_more(db: Face) -> None:
+    tags = [f"t{number}" for number in range(15)]
+    await db.create_session("s", metadata={"k": 1})
+    await db.tag_session("s", tags)
+    assert await ids(db, tags=[*tags, *tags], metadata={"k": 1}) == ["s"]
+    for wanted in ({"tags": [*tags, "a", "b"]}, {"tags": [*tags, "a"], "metadata": {"k": 1}}):
+        with pytest.raises(InvalidArgument, match="tags: no more than 16"):
+            await db.get_sessions(**wanted)
+    with pytest.raises(InvalidArgument, match="metadata: no more than 16"):
+        await db.get_sessions(metadata=dict.fromkeys(map(str, range(17)), 1))

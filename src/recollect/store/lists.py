@@ -27,6 +27,9 @@ PAGE: Final = 200
 FEW: Final = 500
 """Sessions with a tag or a value up to which they are looked up one by one."""
 
+WANTED: Final = 16
+"""Tags and values that one list can ask for: what it takes to plan for them grows with their square."""
+
 SEARCHABLE: Final = 255
 """Characters of a metadata value's JSON text up to which it can be searched for."""
 
@@ -87,8 +90,8 @@ async def get_sessions(
 ) -> SessionPage:
     """A page of sessions, newest first by last activity or by creation (``sort``), without their content.
 
-    ``name`` finds sessions whose name contains it, whatever the case and accents. ``metadata`` and ``tags`` must all
-    match. ``since`` is included, ``until`` is not; both mean the time that is sorted by.
+    ``name`` finds sessions whose name contains it, whatever the case and accents. ``metadata`` and ``tags``, 16 of them
+    at most, must all match. ``since`` is included, ``until`` is not; both mean the time that is sorted by.
 
     Raises:
         InvalidArgument: a filter, the limit (1-1000) or the cursor cannot be accepted.
@@ -236,7 +239,10 @@ def _merged(pages: Sequence[str], sort: Sort) -> str:
 def _values(p: Params, metadata: Mapping[str, str], tags: Sequence[str]) -> int:
     """Say which values are wanted; give how many."""
     wanted = [("metadata", key, value) for key, value in metadata.items()]
-    wanted += [("tag", tag, "null") for tag in tags]
+    wanted += [("tag", tag, "null") for tag in dict.fromkeys(tags)]
+    if len(wanted) > WANTED:
+        argument = "metadata" if len(metadata) > WANTED else "tags"
+        raise InvalidArgument(argument, f"no more than {WANTED} tags and values can be asked for, not {len(wanted)}")
     for number, (kind, key, value) in enumerate(wanted):
         if len(value) > SEARCHABLE:
             raise InvalidArgument(f"metadata[{key!r}]", f"values over {SEARCHABLE} characters cannot be searched for")
