@@ -14,7 +14,7 @@ from recollect.store.deletion import purge_sessions
 log = logging.getLogger("recollect")
 
 PERIOD: Final = 60.0
-"""Seconds between two looks at a database, by this process."""
+"""Seconds between two looks at a database that found nothing left to do, by this process."""
 
 FEW: Final = 20
 """Sessions that are deleted at once: nobody is to wait long for that."""
@@ -32,8 +32,12 @@ def is_due(database: object) -> bool:
 
 
 async def purge(access: Access) -> None:
-    """Delete a few sessions that have expired; what goes wrong is told, and tried again the next time."""
+    """Delete a few sessions that have expired; what goes wrong is told, and tried again the next time.
+
+    Where there may be more, the next look is due at once: else they would grow in number where many are made.
+    """
     try:
-        await purge_sessions(access, limit=FEW)
+        if await purge_sessions(access, limit=FEW) == FEW:
+            _LOOKED.pop(access.db.home, None)
     except RecollectError as error:
         log.warning("sessions that have expired could not be deleted: %s", error)

@@ -22,13 +22,17 @@ from recollect import (
     RunInProgress,
     RunNotFound,
     RunStatus,
+    SessionCache,
     SessionNotFound,
+    SqliteDb,
     Team,
     UserRequired,
     doctor,
 )
+from recollect.faces import THREADS
 from recollect.models.openai import OpenAIResponses
-from recollect.port import Delta, Tx, reads
+from recollect.port import Access, Delta, Tx, drive, reads
+from recollect.purge import is_due, purge
 from recollect.testing import ResponsesServer
 
 pytestmark = pytest.mark.anyio
@@ -360,6 +364,17 @@ async def test_no_more_than_one_look_a_minute_is_taken(bound: Any) -> None:
     await asyncio.sleep(0.01)
     await short.run("Hi", session_id="two")
     assert rows(short) == 3
+
+
+def test_where_there_may_be_more_to_delete_the_next_look_is_due_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recollect.purge.FEW", 2)
+    with SqliteDb() as db:
+        for _ in range(5):
+            db.create_session(expire_after=timedelta(microseconds=1))
+        for there in (5, 3, 1):
+            assert (is_due(db), db.purge_sessions(dry_run=True)) == (True, there)
+            drive(purge(Access(SessionCache().over(db), THREADS)))
+        assert not is_due(db)
 
 
 async def test_a_session_whose_time_is_over_begins_anew(bound: Any) -> None:
