@@ -213,6 +213,20 @@ def test_runs_within_their_leaders_run_are_runs_of_its_members() -> None:
     assert sorted(run.run_id for run in twice) == ["m1", "m2", "r"]
 
 
+def test_a_run_that_is_listed_twice_is_stored_once_and_told_where_the_two_differ() -> None:
+    run = {"run_id": "r", "messages": [HELLO]}
+    same, other = found(run, run), found(run, run | {"messages": [HELLO, HELLO]})
+    assert (same.problems, same.runs) == ((), {"r": 1})
+    assert (other.problems, other.runs) == (("run 'r': is there twice, and not the same",), {"r": 1})
+    assert other.session is not None
+    assert [run.run_id for run in other.session.runs] == ["r"]
+
+
+def test_what_agno_says_of_a_tool_may_have_no_id_to_find_it_by() -> None:
+    tools = [5, {"tool_call_id": [1]}, {"tool_call_id": None, "result": "seen"}]
+    assert beside(run_of(HELLO, tools=tools)) == {"tools": tools}
+
+
 def test_a_member_whose_leader_is_not_there_stands_alone() -> None:
     [run] = session_of({"run_id": "m", "agent_id": "a", "parent_run_id": "away", "messages": [HELLO]}).runs
     assert run.parent_run_id is None

@@ -414,6 +414,18 @@ def test_what_is_wrong_with_a_row_is_said_with_its_id(
     assert "session '" in report["bad"][0]
 
 
+@pytest.mark.parametrize("odd", ["cast(x'7a7aff' as text)", "x'ff'", "null"], ids=["no UTF-8", "bytes", "nothing"])
+def test_an_id_that_is_no_text_is_told_once_wherever_it_stands(here: Command, tmp_path: Path, odd: str) -> None:
+    address = str(tmp_path / "odd.db")
+    with sqlite3.connect(address) as connection:
+        connection.execute("create table agno_sessions (session_id text, session_type, session_data, created_at)")
+        connection.execute(f"insert into agno_sessions values ({odd}, 'agent', '{{}}', 1), ('s', 'agent', '{{}}', 1)")
+    connection.close()
+    told = here("sessions", "import", "--from", "agno", address, "--skip-bad", "--json")
+    report = json.loads(told.stdout)
+    assert (report["new"], len(report["bad"]), report["is_whole"]) == (1, 1, True)
+
+
 def test_a_run_that_went_on_in_agno_is_not_replaced(here: Command, third: Source) -> None:
     bring(here, third)
     before = rows(here)

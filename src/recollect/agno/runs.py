@@ -234,11 +234,12 @@ def _is_said(given: Any, messages: Sequence[Message]) -> bool:
 
 def _tools(given: Any, messages: Sequence[Message]) -> list[Any]:
     """What Agno says of tool calls beyond what the messages say."""
-    results = {message.tool_call_id: message.text for message in messages if message.role == "tool"}
+    results: dict[Any, str] = {message.tool_call_id: message.text for message in messages if message.role == "tool"}
     told = ("tool_name", "tool_args", "tool_call_error", "result", "created_at")
     made: list[Any] = []
     for tool in given if isinstance(given, list) else ():
-        if not isinstance(tool, dict) or tool.get("result") != results.get(tool.get("tool_call_id")):
+        call_id = tool.get("tool_call_id") if isinstance(tool, dict) else None
+        if not isinstance(call_id, str) or tool.get("result") != results.get(call_id):
             made.append(tool)
             continue
         more = something({key: value for key, value in tool.items() if key not in told})

@@ -81,7 +81,14 @@ def turns_of(row: Mapping[str, Any], stored: Iterable[Turn], facts: Session) -> 
     top = [*first, *own.values()]
     known = {turn.run_id for turn in top}
     inner = {one.run_id: turn.run_id for turn in top for one in turn.all() if one.run_id not in known}
-    return [one for turn in top for one in turn.all() if one is turn or inner.get(one.run_id) == turn.run_id]
+    return _each_once(one for turn in top for one in turn.all() if one is turn or inner.get(one.run_id) == turn.run_id)
+
+
+def _each_once(turns: Iterable[Turn]) -> list[Turn]:
+    """Of runs with the same id the first; another one that is not the same is told."""
+    seen: dict[str, Turn] = {}
+    others = [turn for turn in turns if seen.setdefault(turn.run_id, turn) != turn]
+    return [*seen.values(), *(Turn(turn.run_id, problem="is there twice, and not the same") for turn in others)]
 
 
 def _session(row: Mapping[str, Any], kind: str, runs: Sequence[RunOutput], user_id: str | None) -> AgentSession:

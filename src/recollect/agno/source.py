@@ -78,17 +78,21 @@ class AgnoDatabase:
     def sessions(self, user_id: str | None = None) -> Iterator[Found]:
         """All sessions in the order of their ids, one at a time; ``user_id`` owns those without an owner."""
         after: str | None = None
-        while ids := self._guest.transact(_ids, self.tables.sessions, after):
+        passed = 0  # those after it that nothing can be compared with
+        while ids := self._guest.transact(_ids, self.tables.sessions, after, passed):
             for session_id in ids:
+                if _is_text(session_id):
+                    after, passed = session_id, 0
+                else:
+                    passed += 1
                 found = self._found(session_id, user_id)
                 if found is not None:
                     yield found
-            after = _utf8(ids[-1])
 
-    def _found(self, session_id: str, user_id: str | None) -> Found | None:
+    def _found(self, session_id: Any, user_id: str | None) -> Found | None:
         """The session; None when it was deleted meanwhile."""
-        if session_id != _utf8(session_id):
-            return Found(session_id, "agent", problems=("session_id: is no UTF-8",))
+        if not _is_text(session_id):
+            return Found(str(session_id), "agent", problems=("session_id: is no text, or no UTF-8",))
         try:
             read = self._guest.transact(_read, self.tables, session_id)
         except InvalidArgument as error:
@@ -96,8 +100,8 @@ class AgnoDatabase:
         return None if read is None else found_of(*read, user_id)
 
 
-def _utf8(text: str) -> str:
-    return text.encode(errors="replace").decode()
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value == value.encode(errors="replace").decode()
 
 
 @reads
@@ -117,11 +121,11 @@ async def _count_orphans(tx: Tx, tables: Tables) -> int:
 
 
 @reads
-async def _ids(tx: Tx, table: Table, after: str | None) -> list[str]:
+async def _ids(tx: Tx, table: Table, after: str | None, passed: int) -> list[Any]:
     beyond = "" if after is None else "where session_id > :after"
-    sql = f"select session_id from {table.sql} {beyond} order by session_id limit :limit"
-    [found] = await tx.execute((sql, {"after": after, "limit": IDS}))
-    return [str(session_id) for (session_id,) in found]
+    sql = f"select session_id from {table.sql} {beyond} order by session_id limit :limit offset :passed"
+    [found] = await tx.execute((sql, {"after": after, "limit": IDS, "passed": passed}))
+    return [session_id for (session_id,) in found]
 
 
 @reads
