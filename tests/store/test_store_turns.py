@@ -424,6 +424,7 @@ async def test_an_attempt_that_was_interrupted_makes_room_for_the_next_one(db: F
     epoch = (await header_of(db)).epoch
     second = await db.begin_run("s", [user("q")], run_id="r", again=True, history=HistoryLimits())
     assert (second.attempt, second.run_seq) == (2, 3)
+    assert dump(db)["prompts"] == [], "nobody is told by it any more"
     assert [message.text for message in second.history.messages] == ["between", "You said: between"]
     with pytest.raises(RunLost):
         await db.finish_run(first, [answer("too late")])

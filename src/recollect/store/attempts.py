@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recollect.errors import RunConflict
 from recollect.port import Params, Tx
-from recollect.store.family import DELETE_FAMILY, THIS_RUN
+from recollect.store.family import FIND_FAMILY, THIS_RUN, delete_family
 from recollect.store.newest import ALIVE
 from recollect.store.rows import LOCK, OPEN
 
@@ -17,11 +17,11 @@ async def discard(tx: Tx, p: Params) -> int:
     Raises:
         RunConflict: it is under way, or completed.
     """
-    _, gate, known = await tx.execute((LOCK, p), (_DISCARD, p), (_KNOWN, p), more=True)
+    _, gate, known, family = await tx.execute((LOCK, p), (_DISCARD, p), (_KNOWN, p), (FIND_FAMILY, p), more=True)
     if not gate and known:
         raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
     if gate:
-        await tx.execute(*((sql, p) for sql in DELETE_FAMILY), more=True)
+        await tx.execute(*delete_family(p, family), more=True)
     return known[0][0] if known else 0
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from recollect import checks
 from recollect.errors import RunInProgress, RunNotFound
 from recollect.message import Message
-from recollect.port import Params, Row
+from recollect.port import Params, Row, Statement
 from recollect.store.newest import STATUS, among
 
 THIS_RUN: Final = "r.session_id = :session_id and r.run_id = :run_id"
@@ -34,10 +34,15 @@ where r.session_id = :session_id and r.run_seq {among("select f.run_seq from fam
 
 IN_FAMILY: Final = f"session_id = :session_id and run_seq {among('select f.run_seq from family f')}"
 
-DELETE_FAMILY: Final = tuple(
+_DELETE_FAMILY: Final = tuple(
     f"with recursive {FAMILY} delete from recollect_{table} where {IN_FAMILY}"
     for table in ("messages", "leases", "runs")
 )
+
+_DELETE_PROMPT: Final = """
+delete from recollect_prompts where session_id = :session_id and digest = :digest
+and not exists (select 1 from recollect_runs r where r.session_id = :session_id and r.prompt = :digest)
+"""
 
 FORGET_SUMMARY: Final = """
 delete from recollect_values where session_id = :session_id and kind = 'summary' and exists (
@@ -59,6 +64,13 @@ where m.session_id = :session_id and m.run_seq = :place and m.role = 'user' orde
 RENEW_PREVIEW: Final = """
 update recollect_sessions set preview = :preview where session_id = :session_id and preview = :was
 """
+
+
+def delete_family(p: Params, family: Sequence[Row]) -> list[Statement]:
+    """What deletes a family that `FIND_FAMILY` found, and the system messages that no other run has."""
+    prompts = {prompt for *_, prompt in family} - {None}
+    unused = ((_DELETE_PROMPT, {**p, "digest": prompt}) for prompt in prompts)
+    return [*((sql, p) for sql in _DELETE_FAMILY), *unused]
 
 
 def preview_of(asked: Sequence[Row]) -> str:

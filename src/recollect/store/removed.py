@@ -10,11 +10,11 @@ from recollect.run import RunStatus
 from recollect.store import rows
 from recollect.store.family import (
     ASKED,
-    DELETE_FAMILY,
     FIND_FAMILY,
     FORGET_SUMMARY,
     RENEW_PREVIEW,
     REWRITTEN,
+    delete_family,
     in_progress,
     no_run,
     preview_of,
@@ -46,9 +46,7 @@ async def delete_run(tx: Tx, run_id: str, session_id: str, user_id: str | None =
     [(_, place, parent, status, _)] = [row for row in family if row[0] == run_id]
     top = parent is None
     p |= {"place": place, "top": int(top), "completed": int(top and status == RunStatus.completed)}
-    asked, *_ = await tx.execute((ASKED, p), (FORGET_SUMMARY, p), (_UNCOUNT, p), *((sql, p) for sql in DELETE_FAMILY))
-    prompts = {prompt for *_, prompt in family} - {None}
-    await tx.execute(*((_DELETE_PROMPT, {**p, "digest": prompt}) for prompt in prompts))
+    asked, *_ = await tx.execute((ASKED, p), (FORGET_SUMMARY, p), (_UNCOUNT, p), *delete_family(p, family))
     if top:
         await _renew_preview(tx, p | {"was": preview_of(asked)})
 
@@ -72,9 +70,4 @@ update recollect_sessions as s set
     ),
     {REWRITTEN}
 where s.session_id = :session_id
-"""
-
-_DELETE_PROMPT: Final = """
-delete from recollect_prompts where session_id = :session_id and digest = :digest
-and not exists (select 1 from recollect_runs r where r.session_id = :session_id and r.prompt = :digest)
 """
