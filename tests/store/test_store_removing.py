@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from store_kit import Face, answer, dump, header_of, system, turn, user
+from store_kit import Face, answer, calls, dump, header_of, result, system, turn, user
 
+from recollect import doctor
 from recollect.errors import InvalidArgument, RunInProgress, RunLost, RunNotFound, SessionNotFound
 from recollect.history import HistoryLimits
 from recollect.run import RunMetrics, RunStatus
@@ -127,3 +128,12 @@ async def test_a_retry_begins_without_what_the_members_of_the_first_attempt_did(
     assert await ids(db) == ["1"]
     await member(db, "1", "1a")
     assert await ids(db) == ["1", "1a"]
+
+
+async def test_a_result_that_answered_a_run_which_is_gone_is_no_damage(db: Face) -> None:
+    asked = await db.begin_run("s", [user()], run_id="1")
+    await db.finish_run(asked, [calls("c")])
+    answered = await db.begin_run("s", [result("c"), user("Go on")], run_id="2")
+    await db.finish_run(answered, [answer()])
+    await db.delete_run("1", "s")
+    assert doctor.healthy(list(doctor.database(db.db.home)))
