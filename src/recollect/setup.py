@@ -147,13 +147,13 @@ class Setup(Runtime):
             max_steps: model calls in one run before it is given up.
             add_history_to_context: whether the model is shown the past of the session: the newest runs that were
                 answered or broken off, as many whole ones as the limits allow (``history_tokens``;
-                ``num_history_runs``, 50 unless given), of these no more messages than ``num_history_messages``, and no
-                more of the newest calls of tools than ``max_tool_calls_from_history``, each with all that were made
-                beside it and their results. Tokens are counted by tiktoken where it is installed
+                ``num_history_runs``, 50 unless given), of these no more messages than ``num_history_messages``, and
+                no more of the newest calls of tools than ``max_tool_calls_from_history``, each with all that were
+                made beside it and their results. Tokens are counted by tiktoken where it is installed
                 (``recollect[tokens]``) and has its vocabulary, which is loaded off to the side; else four characters
                 of JSON are taken for one. ``run.metrics`` tells how many were sent, and which it was.
-            read_chat_history: whether the model is given a tool ``get_chat_history``, which reads what was said in the
-                session.
+            read_chat_history: whether the model is given a tool ``get_chat_history``, which reads what was said in
+                the session.
             search_past_sessions: whether it is given the tools ``search_past_sessions`` and ``read_past_session``,
                 which look at the other sessions of the same user, never at anybody else's: at so many
                 (``num_past_sessions_to_search``), and the newest runs of each (``num_past_session_runs_in_search``).
@@ -163,8 +163,9 @@ class Setup(Runtime):
                 ``[image]`` is stored in their place; the model sees them in the run that they are given to.
             store_tool_messages: whether calls of tools and their results are stored. Without that only what was asked
                 and answered is; the run that is returned still tells of them, and one that is continued asks anew.
-            expire_after: how long after the begin of its last run a session is kept; for good unless given. Those whose
-                time is over are gone for everybody, and deleted by and by, a few after a run.
+            expire_after: how long after the begin of its last run a session is kept that was not told otherwise by
+                ``set_session_expiry``; for good unless given. Those whose time is over are gone for everybody, and
+                deleted by and by, a few after a run.
             cache_session: whether sessions that were read are kept in memory; each read compares the copy with the
                 database first, so that it is never stale. True shares one cache with all agents of the process, a
                 `SessionCache` with those that are given the same one.

@@ -64,6 +64,20 @@ async def test_a_begin_may_say_how_long_and_one_that_does_not_leaves_it(db: Face
     assert (header.expire_after, header.expires_at) == (2 * HOUR, at(db, 2 * HOUR))
 
 
+@pytest.mark.parametrize("span", [2 * HOUR, None])
+async def test_what_a_session_was_told_of_its_own_stands_over_what_begins_say(db: Face, span: timedelta | None) -> None:
+    db.clock.stop()
+    await turn(db, expire_after=HOUR)
+    await db.set_session_expiry("s", span)
+    fork = await db.fork_session("s", new_session_id="f")
+    for session_id in ("s", fork.session_id):
+        await turn(db, session_id, expire_after=HOUR)
+        assert (await header_of(db, session_id)).expire_after == span
+    await db.create_session("made", expire_after=2 * HOUR)
+    await turn(db, "made", expire_after=HOUR)
+    assert (await header_of(db, "made")).expire_after == 2 * HOUR
+
+
 async def test_how_long_a_session_is_kept_is_set_and_taken_back(db: Face) -> None:
     db.clock.stop()
     await turn(db)

@@ -67,7 +67,8 @@ async def begin_run(
     had stored is gone. ``replaces`` names a run whose place this one is to have: its past is what came before that
     place, and until it is completed the conversation is as it was. ``beside`` are two places: for a member's part in
     such a run, what stands from the first to the second is no past. ``alone`` refuses a run beside one under way.
-    ``expire_after`` is how long after this begin, or a later one, the session is gone; None leaves that as it is.
+    ``expire_after`` is how long after this begin, or a later one, the session is gone; None leaves that as it is, and
+    so does a session that was told of its own (`set_session_expiry`).
     ``known`` is the epoch and version of a session whose past the caller has: while that is the newest, it is not read,
     and ``past`` is None.
 
@@ -285,7 +286,13 @@ _HAS_PARENT: Final = """exists (
     select 1 from recollect_runs t where t.session_id = :session_id and t.run_id = :parent_run_id
 )"""
 
-_BEGIN_HEADER = """
+# What a session was told of its own stays, "for good" too.
+_KEPT_FOR: Final = """case
+        when recollect_sessions.own_expiry = 1 then recollect_sessions.expire_after
+        else coalesce(excluded.expire_after, recollect_sessions.expire_after)
+    end"""
+
+_BEGIN_HEADER = f"""
 insert into recollect_sessions (
     session_id, kind, agent_id, team_id, user_id, preview, expire_after, expires_at, next_seq, run_count,
     message_count, version, epoch, created_at, updated_at
@@ -298,8 +305,8 @@ on conflict (session_id) do update set
     run_count = recollect_sessions.run_count + :top,
     message_count = recollect_sessions.message_count + :spoken,
     preview = case when recollect_sessions.preview = '' then excluded.preview else recollect_sessions.preview end,
-    expire_after = coalesce(excluded.expire_after, recollect_sessions.expire_after),
-    expires_at = :now + coalesce(excluded.expire_after, recollect_sessions.expire_after),
+    expire_after = {_KEPT_FOR},
+    expires_at = :now + {_KEPT_FOR},
     version = recollect_sessions.version + 1,
     updated_at = :now
 where coalesce(recollect_sessions.user_id, '') = coalesce(excluded.user_id, '')

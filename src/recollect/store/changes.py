@@ -201,11 +201,12 @@ _ARGUMENT: Final = {"state": "session_state"}
 
 _CREATE = """
 insert into recollect_sessions (
-    session_id, kind, agent_id, team_id, user_id, name, name_key, name_source, expire_after, expires_at, version,
-    epoch, created_at, updated_at
+    session_id, kind, agent_id, team_id, user_id, name, name_key, name_source, expire_after, expires_at, own_expiry,
+    archived, pinned, version, epoch, created_at, updated_at
 ) values (
     :session_id, :kind, :agent_id, :team_id, :user_id, :name, :name_key, :source, cast(:expire_after as bigint),
-    :now + cast(:expire_after as bigint), 1, :epoch,
+    :now + cast(:expire_after as bigint), case when cast(:expire_after as bigint) is null then 0 else 1 end,
+    :archived, :pinned, 1, :epoch,
     coalesce(cast(:created as bigint), :now), coalesce(cast(:updated as bigint), cast(:created as bigint), :now)
 )
 on conflict (session_id) do nothing returning version
@@ -435,6 +436,8 @@ def _new(session_id: str, user_id: str | None, kind: str, agent_id: str | None, 
         "created": None,
         "updated": None,
         "expire_after": None,
+        "archived": 0,
+        "pinned": 0,
     }
 
 

@@ -147,13 +147,13 @@ where r.session_id = :session_id and r.parent_run_id is not null limit 1
 _MAKE: Final = """
 insert into recollect_sessions (
     session_id, kind, agent_id, team_id, user_id, name, name_key, name_source, preview, expires_at, expire_after,
-    summarised_through, version, epoch, created_at, updated_at
+    own_expiry, summarised_through, version, epoch, created_at, updated_at
 )
 select
     :new, s.kind, s.agent_id, s.team_id, s.user_id,
     case when :renamed = 1 then :name else s.name end, case when :renamed = 1 then :name_key else s.name_key end,
     case when :renamed = 1 then :source else s.name_source end, s.preview, :now + s.expire_after, s.expire_after,
-    :summarised, 1, :epoch, :now, :now
+    s.own_expiry, :summarised, 1, :epoch, :now, :now
 from recollect_sessions s where s.session_id = :session_id
 on conflict (session_id) do nothing returning 1
 """

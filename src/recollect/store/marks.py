@@ -52,6 +52,8 @@ async def set_session_expiry(
 ) -> SessionHeader:
     """Say how long from now, and from the begin of each later run, a session is kept; None keeps it for good.
 
+    Whatever the ``expire_after`` of the agents that run in it says.
+
     Raises:
         InvalidArgument: it is no span of time; nothing was written.
         SessionNotFound: there is no such session for this caller.
@@ -75,4 +77,6 @@ _ARCHIVE: Final = _marking("archived = :mark")
 
 _PIN: Final = _marking("pinned = :mark")
 
-_EXPIRE: Final = _marking("expire_after = cast(:mark as bigint), expires_at = :now + cast(:mark as bigint)")
+_EXPIRE: Final = _marking(
+    "own_expiry = 1, expire_after = cast(:mark as bigint), expires_at = :now + cast(:mark as bigint)"
+)

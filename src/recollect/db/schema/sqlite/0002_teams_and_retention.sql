@@ -1,6 +1,7 @@
 -- min_reader: 2
 -- An older program would show what has expired, and end a run without putting it in the place that it was meant for.
 alter table recollect_sessions add column expire_after integer;
+alter table recollect_sessions add column own_expiry integer not null default 0;
 alter table recollect_runs add column replaces text;
 
 -- A list of what is not archived must not walk past what is; a list of all merges both.
