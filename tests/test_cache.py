@@ -15,6 +15,7 @@ import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,8 @@ def test_a_session_deleted_and_made_anew_under_its_id_is_another_one(db: Store, 
     cached = over(cache, db)
     turn(db, text="Old secret")
     version = read(cached).version
-    db.delete_session("s")
+    with HOW[db][1]() as another_process:
+        another_process.delete_session("s")
     turn(db, text="New")
     assert read(db).version == version, "the number alone would not tell"
     assert "Old secret" not in str(read(cached).to_dict())
@@ -231,6 +233,32 @@ def test_an_attempt_that_was_replaced_is_gone_from_the_copy(db: Store, cache: Se
     db.finish_run(again, [Message("assistant", "There")])
     assert same(cached, db)
     assert [run.attempt for run in read(cached).runs] == [2]
+
+
+@pytest.mark.parametrize("gone", ["delete_session", "delete_sessions", "delete_user", "purge_sessions", "delete_run"])
+def test_what_vanishes_is_let_go_of_by_every_cache_over_that_database(
+    db: Store, cache: SessionCache, clock: Times, gone: str
+) -> None:
+    caches = [cache, SessionCache()]
+    db.create_session("s", user_id="ada", expire_after=timedelta(seconds=5))
+    turn(db, user_id="ada", run_id="r")
+    turn(db, "other")
+    for one in caches:
+        read(over(one, db))
+        read(over(one, db), "other")
+    clock.ahead += 6_000_000 if gone == "purge_sessions" else 0
+    asked: dict[str, Any] = {
+        "delete_session": lambda: db.delete_session("s", "ada"),
+        "delete_sessions": lambda: db.delete_sessions(["s"]),
+        "delete_user": lambda: db.delete_user("ada"),
+        "purge_sessions": db.purge_sessions,
+        "delete_run": lambda: db.delete_run("r", session_id="s"),
+    }
+    with pytest.raises(SessionNotFound):
+        db.delete_session("s", "eve")
+    assert [one.stats().sessions for one in caches] == [2, 2]
+    asked[gone]()
+    assert [one.stats().sessions for one in caches] == [1, 1]
 
 
 @pytest.mark.parametrize("member", [False, True])

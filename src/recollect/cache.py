@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import msgspec
 
-from recollect import checks
+from recollect import checks, vanishing
 from recollect.faces import LOOPS, THREADS, Mutex, let_go_at_fork
 from recollect.history import HistoryLimits
 from recollect.message import Message
 from recollect.port import Access, Operation, P, T, drive
 from recollect.run import RunOutput, RunStatus
 from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
-from recollect.store import OpenRun, Store, begin, deletion, rows, sessions, sizes, turns
+from recollect.store import OpenRun, Store, begin, rows, sessions, sizes, turns
 from recollect.store.copies import Copy, copy_session, follows, get_version
 from recollect.store.turns import Commit
 from recollect.store.window import Growing, Window
@@ -112,6 +112,7 @@ class SessionCache:
             number = self._numbers.get(db)
             if number is None:
                 number = self._numbers[db] = next(self._next)
+                vanishing.have_told(db, self, number)
                 weakref.finalize(db, _forget_all, weakref.ref(self), number)
         return number
 
@@ -319,27 +320,6 @@ class Copies:
                 self._cache.keep_window(self._key(run.session_id), window)
         return commit
 
-    async def delete_session(self, access: Access, session_id: str, user_id: str | None = None) -> None:
-        """Delete a session, here too."""
-        await access.do(deletion.delete_session, session_id, user_id)
-        self._cache.forget((self._number, session_id))
-
-    async def delete_if_there(self, access: Access, session_id: str, user_id: str | None = None) -> bool:
-        """Delete a session, here too; False when there is none for this caller."""
-        was_there = await access.do(deletion.delete_if_there, session_id, user_id)
-        if was_there:
-            self._cache.forget((self._number, session_id))
-        return was_there
-
-    async def delete_if_due(
-        self, access: Access, session_id: str, user_id: str | None = None, before: int | None = None
-    ) -> bool:
-        """Delete a session whose time is over, here too; False when it is not."""
-        was_due = await access.do(deletion.delete_if_due, session_id, user_id, before)
-        if was_due:
-            self._cache.forget((self._number, session_id))
-        return was_due
-
     def _lacks(self, session_id: str) -> bool:
         """Whether there is no copy: then a part is read as a part."""
         if self._cache.find(self._key(session_id)) is not None:
@@ -395,9 +375,6 @@ _CACHED: Final[dict[Any, Callable[..., Coroutine[Any, Any, Any]]]] = {
     begin.begin_run: Copies.begin_run,
     turns.append_messages: Copies.append_messages,
     turns.finish_run: Copies.finish_run,
-    deletion.delete_session: Copies.delete_session,
-    deletion.delete_if_there: Copies.delete_if_there,
-    deletion.delete_if_due: Copies.delete_if_due,
 }
 
 

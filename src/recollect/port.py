@@ -24,6 +24,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
+from recollect import vanishing
 from recollect.message import Message, Usage
 
 T = TypeVar("T")
@@ -276,7 +277,9 @@ class Access:
 
     async def do(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one store operation."""
-        return await self.world.transact(self.db, operation, *args, **kwargs)
+        value = await self.world.transact(self.db, operation, *args, **kwargs)
+        vanishing.tell(self.db.home, operation, args, kwargs, value)
+        return value
 
 
 Purpose = Literal["answer", "name", "summary"]

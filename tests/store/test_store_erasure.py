@@ -127,7 +127,8 @@ def _bytes(db: Face) -> bytes:
 
 
 @pytest.mark.anyio
-async def test_nothing_is_left_of_a_deleted_user_and_all_of_another(db: Face) -> None:
+@pytest.mark.parametrize("through", ["cache", "database"])
+async def test_nothing_is_left_of_a_deleted_user_and_all_of_another(db: Face, through: str) -> None:
     CACHE.clear()
     for mark in ("ada4711", "bob0815"):
         await _live(db, mark)
@@ -135,7 +136,7 @@ async def test_nothing_is_left_of_a_deleted_user_and_all_of_another(db: Face) ->
     for held in (_rows(db).encode(), _held(CACHE), *([_bytes(db)] if _bytes(db) else [])):
         assert b"ada4711" in held
     bobs = _rows(db).count("bob0815"), _held(CACHE).count(b"bob0815")
-    assert await db.delete_user("ada4711-user") == 3
+    assert await (db if through == "cache" else home).delete_user("ada4711-user") == 3
     await home.vacuum()
     assert "ada4711" not in _rows(db)
     assert b"ada4711" not in _held(CACHE)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Concatenate
 
+from recollect import vanishing
 from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Access, Database, Operation, P, T, drive
@@ -61,20 +62,23 @@ class Store(Closing, ABC):
         self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
     ) -> T:
         if hasattr(operation, "mode"):
-            return self._watched(self.transact(operation, *args, **kwargs))
+            value: T = self.transact(operation, *args, **kwargs)
+            return self._told(operation, args, kwargs, value)
         return drive(operation(Access(self, THREADS), *args, **kwargs))
 
     async def _waiting(
         self, operation: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], *args: Any, **kwargs: Any
     ) -> T:
         if hasattr(operation, "mode"):
-            return self._watched(await self.atransact(operation, *args, **kwargs))
+            value: T = await self.atransact(operation, *args, **kwargs)
+            return self._told(operation, args, kwargs, value)
         return await operation(Access(self, LOOPS), *args, **kwargs)
 
-    def _watched(self, value: T) -> T:
-        """A run that was begun keeps its lease as long as somebody holds it."""
+    def _told(self, operation: Any, args: Any, kwargs: Any, value: T) -> T:
+        """A run that was begun keeps its lease as long as somebody holds it; what is gone is gone from caches, too."""
         if isinstance(value, OpenRun):
             keep_alive(self, value)
+        vanishing.tell(self.home, operation, args, kwargs, value)
         return value
 
     def _access(self, *, waits: bool) -> Access:

@@ -17,11 +17,13 @@ from recollect.port import Access, Params, Tx, at_once, looks, writes
 from recollect.session import SessionHeader
 from recollect.store import rows
 from recollect.store.rows import HEADER, LOCK, OWNED
+from recollect.vanishing import vanishing
 
 PAGE: Final = 100
 """Sessions that are looked up at once."""
 
 
+@vanishing
 @at_once
 @writes
 async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) -> None:
@@ -34,6 +36,7 @@ async def delete_session(tx: Tx, session_id: str, user_id: str | None = None) ->
         raise rows.no_session(session_id)
 
 
+@vanishing
 @at_once
 @writes
 async def delete_if_there(tx: Tx, session_id: str, user_id: str | None = None) -> bool:
@@ -41,6 +44,7 @@ async def delete_if_there(tx: Tx, session_id: str, user_id: str | None = None) -
     return await _delete(tx, _DELETE, _owned(session_id, user_id))
 
 
+@vanishing
 @at_once
 @writes
 async def delete_if_due(tx: Tx, session_id: str, user_id: str | None = None, before: int | None = None) -> bool:

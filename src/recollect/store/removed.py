@@ -23,8 +23,10 @@ from recollect.store.names import get_opening
 from recollect.store.rows import LOCK
 from recollect.store.sessions import THERE, of_session
 from recollect.store.turns import new_token
+from recollect.vanishing import vanishing
 
 
+@vanishing
 @writes
 async def delete_run(tx: Tx, run_id: str, session_id: str, user_id: str | None = None) -> None:
     """Delete a run with all that was said in it and in the runs of its members.
