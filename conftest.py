@@ -32,7 +32,7 @@ from recollect.testing import ResponsesServer
 def _enter_empty_folder(namespace: dict[str, Any]) -> None:
     namespace["_server"] = ResponsesServer()
     namespace["_environment"] = dict(os.environ)
-    os.environ.update(namespace["_server"].__enter__().environment())
+    os.environ.update(namespace["_server"].__enter__().environment(), COLUMNS="80")
     namespace["_left"] = Path.cwd()
     namespace["_folder"] = tempfile.TemporaryDirectory()
     os.chdir(namespace["_folder"].name)

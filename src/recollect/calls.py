@@ -596,7 +596,8 @@ async def delete_user(at: Call, user_id: str) -> int:
 async def delete_run(at: Call, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> None:
     """Delete a run with all that was said in it and in the runs of its members.
 
-    A summary that tells of it goes too. What it took stays counted.
+    A summary that tells of it goes too. What it took stays counted. A run that took its place stays there; one that was
+    still to take it stays where it began.
 
     Raises:
         SessionNotFound: there is no such session for this caller.

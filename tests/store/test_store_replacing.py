@@ -224,9 +224,53 @@ async def test_one_whose_place_is_gone_stays_where_it_began(db: Face) -> None:
     header = await header_of(db)
     assert (header.run_count, header.completed_count, header.message_count) == (3, 3, 6)
     again_ = await again(db, "n", "anew again")
-    assert (again_.replaces, again_.before) == ("2", 4)
+    assert (again_.replaces, again_.before) == ("n", 4)
     await db.finish_run(again_, [answer()])
     assert await shown(db) == ["q1", "q3", "anew again"]
+
+
+async def test_where_the_first_run_of_a_place_is_deleted_the_others_still_know_their_place(db: Face) -> None:
+    await three(db)
+    for number, old in (("a", "2"), ("b", "a")):
+        await db.finish_run(await again(db, old, f"q{number}", run_id=number), [answer()])
+    late = await again(db, "b", "late", run_id="late")
+    await db.delete_run("2", "s")
+    named = {run.run_id: run.replaces for run in await runs_of(db)}
+    assert (named["a"], named["b"], named["late"]) == ("b", None, "b")
+    await db.finish_run(late, [answer()])
+    assert await shown(db) == ["q1", "late", "q3"]
+    with pytest.raises(RunConflict, match="by 'late'"):
+        await again(db, "a")
+    assert (await header_of(db)).completed_count == 3
+
+
+@pytest.mark.parametrize("candidate", [RunStatus.completed, RunStatus.running])
+async def test_an_id_that_is_given_again_has_no_part_in_what_became_of_the_first(
+    db: Face, candidate: RunStatus
+) -> None:
+    await three(db)
+    run = await again(db, "2", run_id="n")
+    await db.delete_run("2", "s")
+    await turn(db, text="other", run_id="2")
+    await db.finish_run(run, [answer()])
+    if candidate == RunStatus.completed:
+        await db.finish_run(await again(db, "n", "once more"), [answer()])
+    assert await shown(db) == ["q1", "q3", "anew" if candidate == RunStatus.running else "once more", "other"]
+    await db.finish_run(await again(db, "2", "another"), [answer()])
+    assert "another" in await shown(db)
+    assert "other" not in await shown(db)
+    assert (await header_of(db)).completed_count == 4
+
+
+async def test_a_run_is_tried_anew_while_another_is_to_take_its_place(db: Face) -> None:
+    await turn(db, run_id="1", text="q1")
+    await db.finish_run(await db.begin_run("s", [user("q2")], run_id="2"), status=RunStatus.error, error="no")
+    candidate = await again(db, "2", run_id="n")
+    retried = await db.begin_run("s", [user("q2 anew")], run_id="2", again=True)
+    await db.finish_run(candidate, [answer()])
+    await db.finish_run(retried, [answer()])
+    assert sorted(await shown(db)) == ["anew", "q1", "q2 anew"]
+    assert (await header_of(db)).completed_count == 3
 
 
 async def test_whose_run_was_taken_over_puts_it_in_no_place(db: Face) -> None:

@@ -56,6 +56,14 @@ REWRITTEN: Final = """
 """
 """What changes in the header ``s`` when what was at a place does."""
 
+_NAME_ANOTHER: Final = """
+update recollect_runs set replaces = nullif((
+    select max(r.run_id) from recollect_runs r
+    where r.session_id = :session_id and r.replaces = :run_id and r.status = 'completed'
+), run_id)
+where session_id = :session_id and replaces = :run_id
+"""
+
 ASKED: Final = """
 select m.role, m.body from recollect_messages m
 where m.session_id = :session_id and m.run_seq = :place and m.role = 'user' order by m.idx limit 1
@@ -67,10 +75,14 @@ update recollect_sessions set preview = :preview where session_id = :session_id 
 
 
 def delete_family(p: Params, family: Sequence[Row]) -> list[Statement]:
-    """What deletes a family that `FIND_FAMILY` found, and the system messages that no other run has."""
+    """What deletes a family that `FIND_FAMILY` found, and the system messages that no other run has.
+
+    What was to stand in the place of its run, or did once, names the one that stands there now, or none: for the id of
+    the run may be given again.
+    """
     prompts = {prompt for *_, prompt in family} - {None}
     unused = ((_DELETE_PROMPT, {**p, "digest": prompt}) for prompt in prompts)
-    return [*((sql, p) for sql in _DELETE_FAMILY), *unused]
+    return [*((sql, p) for sql in _DELETE_FAMILY), (_NAME_ANOTHER, p), *unused]
 
 
 def preview_of(asked: Sequence[Row]) -> str:

@@ -2,7 +2,8 @@
 
 Until the new run is completed it is a candidate: it stands where it began, part of no history, and the conversation is
 as it was. Then both change places in the transaction that ends it. All candidates for one place name the run that stood
-there first, their root, whichever stands there now.
+there first, their root, whichever stands there now. When the root is deleted, the one that stands there becomes it;
+where none does, they are runs like others.
 """
 
 from __future__ import annotations
@@ -75,10 +76,12 @@ async def find_standing(tx: Tx, session_id: str, root: str, candidate: str | Non
     return Standing(*found[0]) if found else None
 
 
-async def hold_standing(tx: Tx, session_id: str, root: str, candidate: str) -> Standing | None:
-    """The same, while nobody else changes the session."""
-    await tx.execute((LOCK, {"session_id": session_id}), more=True)
-    return await find_standing(tx, session_id, root, candidate)
+async def hold_standing(tx: Tx, session_id: str, candidate: str) -> Standing | None:
+    """The same, while nobody else changes the session, for the run that the candidate names now."""
+    p: Params = {"session_id": session_id, "run_id": candidate}
+    _, found = await tx.execute((LOCK, p), (_ASKED_FOR, p), more=True)
+    root = found[0][2] if found else None
+    return None if root is None else await find_standing(tx, session_id, root, candidate)
 
 
 async def exchange(tx: Tx, p: Params, old: Standing) -> list[Statement]:

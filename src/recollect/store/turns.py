@@ -58,7 +58,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     is_apart: bool = False
     """Whether no other run of the session was under way when this one began."""
     replaces: str | None = None
-    """The run that stood first in the place that this one takes when it is completed; None for a run of its own."""
+    """The run that stood first in the place that this one takes when it is completed, as was known when it began; None
+    for a run of its own."""
     before: int | None = None
     """That place: the past of the run is what came before it."""
     growing: Any = None
@@ -154,8 +155,8 @@ async def finish_run(
     ended = RunStatus(checks.one_of("status", status, tuple(RunStatus)))
     p = _step(run, messages, at)
     completes = ended is RunStatus.completed and run.parent_run_id is None
-    root = run.replaces if completes else None
-    old = None if root is None else await hold_standing(tx, run.session_id, root, run.run_id)
+    is_candidate = completes and run.replaces is not None
+    old = await hold_standing(tx, run.session_id, run.run_id) if is_candidate else None
     p |= {
         "status": str(ended),
         "completed": int(completes and (old is None or old.status != RunStatus.completed)),
