@@ -137,6 +137,10 @@ ADDED = {
     "team_id": "as agent_id",
     "agent_data": "of AgentSession; a team's session may hold what an agent's did",
     "member_ids": "as agent_id; of TeamSession there",
+    "tags": "what a session is marked with, which has no counterpart there",
+    "archived": "as tags",
+    "pinned": "as tags",
+    "expire_after": "as tags",
     "skip_member_messages": "as member_ids",
 }
 

@@ -148,6 +148,11 @@ def texts(argument: str, value: object) -> tuple[str, ...]:
     return tuple(key(argument, item) for item in value)
 
 
+def tags(argument: str, value: object) -> list[str]:
+    """Accept tags of a session, or None for none."""
+    return [identifier(argument, tag) for tag in texts(argument, value)]
+
+
 def sequence(argument: str, value: Any) -> Sequence[Any]:
     """Accept several things in order; text is not several."""
     if isinstance(value, str) or not isinstance(value, Sequence):

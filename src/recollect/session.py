@@ -181,21 +181,30 @@ class AgentSession:
         summary: SessionSummary | None = None,
         created_at: datetime | None = None,
         updated_at: datetime | None = None,
+        *,
+        tags: Sequence[str] = (),
+        archived: bool = False,
+        pinned: bool = False,
+        expire_after: timedelta | None = None,
     ) -> None:
         data = dict(session_data or {})
+        checks.optional_span("expire_after", expire_after)
         self.header = SessionHeader(
             session_id=checks.identifier("session_id", session_id),
             kind=self.kind,
             agent_id=checks.optional_identifier("agent_id", agent_id),
             team_id=checks.optional_identifier("team_id", team_id),
             user_id=checks.optional_identifier("user_id", user_id),
+            archived=checks.flag("archived", archived),
+            pinned=checks.flag("pinned", pinned),
+            expire_after=expire_after,
             created_at=created_at,
             updated_at=updated_at,
         )
         self.name: str = data.pop("session_name", None) or ""
         self.agent_data = agent_data
         self.summary = summary
-        self._values: Mapping[str, Mapping[str, str]] = {}
+        self._values: Mapping[str, Mapping[str, str]] = {"tag": dict.fromkeys(checks.tags("tags", tags), "null")}
         self._opened: dict[str, dict[str, Any]] = {
             "metadata": metadata if metadata is not None else {},
             "state": data.pop("session_state", None) or {},
@@ -362,6 +371,10 @@ class AgentSession:
             "metadata": self.metadata,
             "agent_data": self.agent_data,
             "summary": msgspec.to_builtins(self.summary),
+            "tags": list(self.tags),
+            "archived": self.header.archived,
+            "pinned": self.header.pinned,
+            "expire_after": msgspec.to_builtins(self.header.expire_after),
             "created_at": self.created_at.isoformat() if self.created_at else None,
             "updated_at": self.updated_at.isoformat() if self.updated_at else None,
         }
@@ -376,10 +389,13 @@ class AgentSession:
         """
         plain = ("session_id", "agent_id", "team_id", "user_id", "session_data", "metadata", "agent_data")
         given: dict[str, Any] = {name: data[name] for name in plain if data.get(name) is not None}
+        given |= {name: data.get(name, False) for name in ("archived", "pinned")}
         try:
             for name in ("created_at", "updated_at"):
                 given[name] = msgspec.convert(data.get(name), datetime | None)
             given["summary"] = msgspec.convert(data.get("summary"), SessionSummary | None)
+            given["tags"] = msgspec.convert(data.get("tags", ()), tuple[str, ...])
+            given["expire_after"] = msgspec.convert(data.get("expire_after"), timedelta | None)
         except msgspec.ValidationError as error:
             raise InvalidArgument("session", str(error).replace("`", "")) from error
         runs = [(TeamRunOutput if run.get("team_id") else RunOutput).from_dict(run) for run in data.get("runs") or ()]
@@ -395,7 +411,7 @@ class AgentSession:
 
     def whole(self) -> Changes:
         """All of it, for `upsert_session`."""
-        values = {kind: dict(self._texts(kind)) for kind in ("metadata", "state", "summary")}
+        values = {kind: dict(self._texts(kind)) for kind in ("metadata", "state", "summary", "tag")}
         return Changes(name=self.name or None, values=values, runs=tuple(self._runs))
 
     def _texts(self, kind: str) -> Mapping[str, str]:
@@ -446,6 +462,10 @@ class TeamSession(AgentSession):
         *,
         agent_id: str | None = None,
         agent_data: dict[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        archived: bool = False,
+        pinned: bool = False,
+        expire_after: timedelta | None = None,
     ) -> None:
         super().__init__(
             session_id=session_id,
@@ -459,6 +479,10 @@ class TeamSession(AgentSession):
             summary=summary,
             created_at=created_at,
             updated_at=updated_at,
+            tags=tags,
+            archived=archived,
+            pinned=pinned,
+            expire_after=expire_after,
         )
 
     @property

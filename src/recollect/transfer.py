@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
@@ -22,12 +22,18 @@ from recollect import checks
 from recollect.errors import Conflict, InvalidArgument
 from recollect.message import PROMPT_ROLES, Message
 from recollect.run import RunOutput, RunStatus, TeamRunOutput
-from recollect.session import AgentSession, SessionHeader, TeamSession, is_own
+from recollect.session import AgentSession, SessionHeader, SessionSummary, TeamSession, is_own
 
 IMPORTED: Final = "imported"
 """The key of a session's metadata under which unknown keys of its line are kept."""
 
 _RUN_IDS: Final = uuid.UUID("b0f7c1de-52a4-5c0c-9a43-3a5f0e7d2b61")
+
+_OF_SESSION: Final = (
+    *("agent_id", "team_id", "created_at", "updated_at"),
+    *("tags", "archived", "pinned", "expire_after", "summary"),
+)
+"""What a note says of a session in the words of `AgentSession`."""
 
 _UNTOLD: Final = ("session_id", "run_seq", "content", "messages", "session_state")
 
@@ -55,6 +61,11 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_at: datetime | None = None
     updated_at: datetime | None = None
     state: dict[str, Any] = {}
+    tags: list[str] = []
+    archived: bool = False
+    pinned: bool = False
+    expire_after: timedelta | None = None
+    summary: SessionSummary | None = None
 
 
 class _NoteOfRun(msgspec.Struct, frozen=True):
@@ -214,8 +225,8 @@ def _note(raw: msgspec.Raw | None) -> _Note | None:
 def _session(note: _Note, **given: Any) -> AgentSession:
     kind = TeamSession if note.kind == "team" else AgentSession
     given["session_data"] |= {"session_state": note.state}
-    given |= {"created_at": note.created_at, "updated_at": note.updated_at}
-    return kind(agent_id=note.agent_id, team_id=note.team_id, **given)
+    given |= {name: getattr(note, name) for name in _OF_SESSION}
+    return kind(**given)
 
 
 def _turns(roles: Sequence[str]) -> list[tuple[int, int]]:
@@ -295,7 +306,8 @@ def _told(session_id: str, runs: Sequence[RunOutput]) -> tuple[list[str], list[d
 
 def _is_plain(session: AgentSession, runs: Sequence[RunOutput]) -> bool:
     """Whether the messages alone say all there is to say."""
-    if session.kind != "agent" or session.agent_id or session.team_id or session.session_state:
+    marks = _note_of(session, [])
+    if marks.keys() - {"kind", "created_at", "updated_at", "runs"} or session.kind != "agent":
         return False
     nowhere: dict[str, Any] = {"run_seq": None, "created_at": None, "finished_at": None}
     bare = [msgspec.structs.replace(run, **nowhere) for run in runs]
@@ -303,6 +315,7 @@ def _is_plain(session: AgentSession, runs: Sequence[RunOutput]) -> bool:
 
 
 def _note_of(session: AgentSession, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    header = session.header
     told = {
         "kind": session.kind,
         "agent_id": session.agent_id,
@@ -310,6 +323,11 @@ def _note_of(session: AgentSession, runs: list[dict[str, Any]]) -> dict[str, Any
         "created_at": session.created_at,
         "updated_at": session.updated_at,
         "state": session.session_state,
+        "tags": session.tags,
+        "archived": header.archived,
+        "pinned": header.pinned,
+        "expire_after": header.expire_after,
+        "summary": session.summary,
     }
     return {key: value for key, value in told.items() if value} | {"runs": runs}
 

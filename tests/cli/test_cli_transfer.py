@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from recollect.db.sqlite import SqliteDb
 from recollect.errors import Conflict, InvalidArgument
 from recollect.message import Message
 from recollect.run import RunOutput, RunStatus, TeamRunOutput
-from recollect.session import AgentSession, TeamSession
+from recollect.session import AgentSession, SessionSummary, TeamSession
 from recollect.transfer import fit, read_line, read_lines, runs_of, write_line
 
 SHARED = Path(os.environ.get("RECOLLECT_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -107,6 +108,14 @@ def test_a_session_of_an_agent_is_the_same_in_another_database(recollect: Comman
             tool_turn(db, "s", status=status, error="away" if status is RunStatus.error else None, model="m")
         db.update_values("s", "state", {"step": 2})
         db.update_values("s", "metadata", {"plan": "pro"})
+        db.tag_session("s", ["vip", "billing"])
+        db.archive_session("s")
+        db.pin_session("s")
+        db.set_session_expiry("s", timedelta(days=90))
+        shell = db.get_session("s")
+        assert shell is not None
+        shell.summary = SessionSummary(summary="A plan.", topics=("plans",))
+        db.save_session(shell)
         before = db.get_session("s")
     out, other = str(tmp_path / "out.jsonl"), tmp_path / "other.db"
     recollect("sessions", "export", "-o", out)
@@ -118,6 +127,10 @@ def test_a_session_of_an_agent_is_the_same_in_another_database(recollect: Comman
     assert list(after.runs) == list(before.runs)
     assert [message.id for message in after.runs[0].messages] == [message.id for message in before.runs[0].messages]
     assert after.to_dict() == before.to_dict()
+    assert (after.tags, after.header.archived, after.header.pinned) == (("billing", "vip"), True, True)
+    assert after.header.expire_after == timedelta(days=90)
+    assert after.header.expires_at is not None
+    assert after.summary == SessionSummary(summary="A plan.", topics=("plans",))
     assert Path(out).read_text(encoding="utf-8").count("Be brief.") == 1
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,10 @@ async def _everything(db: Face) -> TeamSession:
     await db.finish_run(member, status=RunStatus.error, error="gave up")
     metrics = RunMetrics(input_tokens=1, output_tokens=2, cache_read_tokens=1, duration=0.5, steps=2, history_cut=True)
     await db.finish_run(run, [answer("d")], metrics=metrics)
+    await db.tag_session("s", ["billing", "vip"], user_id="u")
+    await db.archive_session("s", user_id="u")
+    await db.pin_session("s", user_id="u")
+    await db.set_session_expiry("s", timedelta(days=1), user_id="u")
     session = await db.get_session("s")
     assert type(session) is TeamSession
     return session

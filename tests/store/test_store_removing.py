@@ -10,8 +10,8 @@ from store_kit import Face, answer, calls, dump, header_of, result, system, turn
 from recollect import doctor
 from recollect.errors import InvalidArgument, RunInProgress, RunLost, RunNotFound, SessionNotFound
 from recollect.history import HistoryLimits
-from recollect.run import RunMetrics, RunStatus
-from recollect.session import SessionSummary
+from recollect.run import RunMetrics, RunOutput, RunStatus
+from recollect.session import AgentSession, SessionSummary
 from recollect.store import summaries
 
 pytestmark = pytest.mark.anyio
@@ -137,3 +137,10 @@ async def test_a_result_that_answered_a_run_which_is_gone_is_no_damage(db: Face)
     await db.finish_run(answered, [answer()])
     await db.delete_run("1", "s")
     assert doctor.healthy(list(doctor.database(db.db.home)))
+
+
+async def test_a_summary_that_came_along_goes_with_any_run(db: Face) -> None:
+    runs = [RunOutput(run_id=run_id, session_id="s", messages=(user(run_id), answer())) for run_id in ("1", "2")]
+    await db.upsert_session(AgentSession("s", runs=runs, summary=SessionSummary(summary="Of both.")))
+    await db.delete_run("2", "s")
+    assert (await db.get_session("s")).summary is None

@@ -113,8 +113,8 @@ async def tag_session(
         SessionNotFound: there is no such session for this caller.
     """
     p = _mine(session_id, user_id) | {"kind": "tag"}
-    added = dict.fromkeys(_tags("tags", tags), "null")
-    removed = dict.fromkeys(_tags("remove", remove))
+    added = dict.fromkeys(checks.tags("tags", tags), "null")
+    removed = dict.fromkeys(checks.tags("remove", remove))
     if both := added.keys() & removed.keys():
         raise InvalidArgument("remove", f"{min(both)!r} is among the tags to be added")
     touch = _TOUCH if added or removed else _THERE
@@ -162,6 +162,8 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
     p = _new(session.session_id, session.user_id, header.kind, header.agent_id, header.team_id)
     p |= {"created": header.created_at and checks.moment("created_at", header.created_at)}
     p |= {"updated": header.updated_at and checks.moment("updated_at", header.updated_at)}
+    p |= {"archived": int(header.archived), "pinned": int(header.pinned)}
+    p |= {"expire_after": checks.optional_span("expire_after", header.expire_after)}
     whole = _checked(session.whole())
     [made] = await tx.execute((_CREATE, p | _named(None)))
     if made:
@@ -439,10 +441,6 @@ def _new(session_id: str, user_id: str | None, kind: str, agent_id: str | None, 
         "archived": 0,
         "pinned": 0,
     }
-
-
-def _tags(argument: str, tags: Sequence[str]) -> list[str]:
-    return [checks.identifier(argument, tag) for tag in checks.texts(argument, tags)]
 
 
 def _named(name: str | None) -> Params:

@@ -46,10 +46,11 @@ and not exists (select 1 from recollect_runs r where r.session_id = :session_id 
 
 FORGET_SUMMARY: Final = """
 delete from recollect_values where session_id = :session_id and kind = 'summary' and exists (
-    select 1 from recollect_sessions s where s.session_id = :session_id and s.summarised_through >= :place
+    select 1 from recollect_sessions s
+    where s.session_id = :session_id and (s.summarised_through >= :place or s.summarised_through = 0)
 )
 """
-"""A summary that tells of what was at a place goes; `REWRITTEN` has to follow."""
+"""A summary that tells of what was at a place goes, also one that came along or was set; `REWRITTEN` has to follow."""
 
 REWRITTEN: Final = """
     epoch = :epoch, summarised_through = case when s.summarised_through >= :place then 0 else s.summarised_through end
