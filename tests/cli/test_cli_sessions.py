@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from cli_kit import Command, spoil, turn
 
+from recollect.cli import marks
 from recollect.errors import InvalidArgument
 
 
@@ -141,6 +144,18 @@ def test_a_purge_takes_what_was_not_used_for_long(aged: Command) -> None:
     assert listed(aged) == ["plan"]
 
 
+def test_what_is_asked_about_is_what_is_deleted(aged: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def grow_old(text: str, **_: object) -> None:
+        assert text == "Delete 1 session?"
+        ninety_days_ago = time.time_ns() // 1000 - 90 * 86_400_000_000
+        spoil(aged, f"update recollect_sessions set updated_at = {ninety_days_ago} where session_id = 'plan'")
+
+    monkeypatch.setattr(marks, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(marks.typer, "confirm", grow_old)
+    assert aged("sessions", "purge", "--older-than", "90d").stdout.endswith("\n1 session deleted\n")
+    assert listed(aged) == ["plan"]
+
+
 def test_the_doctor_notes_what_waits_for_the_purge(aged: Command) -> None:
     found = {finding["check"]: finding for finding in json.loads(aged("doctor", "--json").stdout)}
     assert (found["expired"]["status"], found["expired"]["examples"]) == ("note", ["trip-1"])
@@ -151,7 +166,7 @@ def test_purging_without_a_terminal_needs_yes(aged: Command) -> None:
     assert aged("sessions", "purge", "--dry-run").stdout.endswith("1 session would be deleted\n")
 
 
-@pytest.mark.parametrize("span", ["90", "d", "1y", "-1d", "1.5h", "9999999d"])
+@pytest.mark.parametrize("span", ["90", "d", "1y", "-1d", "1.5h", "9999999d", "999999w"])
 def test_a_span_of_time_that_is_none_is_refused(aged: Command, span: str) -> None:
     assert "no span of time" in aged("sessions", "purge", f"--older-than={span}", "--yes", code=2).stderr
 

@@ -439,6 +439,15 @@ async def test_an_attempt_that_was_interrupted_makes_room_for_the_next_one(db: F
     assert fresh.attempt == 1
 
 
+async def test_a_session_shows_what_was_asked_when_it_was_tried_anew(db: Face) -> None:
+    await db.finish_run(await db.begin_run("s", [user("Gud mornign")], run_id="r"), status=RunStatus.error)
+    await db.finish_run(await db.begin_run("s", [user("Good morning")], run_id="r", again=True), status=RunStatus.error)
+    assert (await header_of(db)).preview == "Good morning"
+    await turn(db, text="Hello")
+    await db.finish_run(await db.begin_run("s", [user("Good evening")], run_id="r", again=True), [answer("a")])
+    assert (await header_of(db)).preview == "Hello"
+
+
 async def test_what_is_set_during_a_run_survives_it(db: Face) -> None:
     run = await db.begin_run("s", [user()], state={"theirs": 1, "mine": 1, "gone": 1}, with_state=True)
     assert run.state == {"theirs": "1", "mine": "1", "gone": "1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Annotated, Final
 
@@ -36,6 +36,18 @@ def span(text: str) -> timedelta:
     if found is None:
         raise InvalidArgument("--older-than", f"{text!r} is no span of time such as 90d, 12h, 2w or 30m")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def ago(text: str) -> datetime:
+    """The moment that lies a span of time back.
+
+    Raises:
+        InvalidArgument: it is no span of time, or longer than there has been a calendar.
+    """
+    try:
+        return datetime.now(UTC) - span(text)
+    except OverflowError:
+        raise InvalidArgument("--older-than", f"{text!r} is no span of time that anything is old") from None
 
 
 def tag(
@@ -98,15 +110,16 @@ def purge(
     A session in which somebody is at work stays, and so does one that becomes active meanwhile.
     """
     store = existing(context, db)
-    age = None if older_than is None else span(older_than)
+    # One moment for all that follows: what is asked about is what is deleted.
+    before = None if older_than is None else ago(older_than)
     if dry_run:
-        due = store.iter_purgeable(older_than=age, user_id=user)
+        due = store.iter_purgeable(older_than=before, user_id=user)
         print_headers(due) if json else _list(due)
         return
-    if not yes and not _confirmed(store, age, user):
+    if not yes and not _confirmed(store, before, user):
         aside("no sessions to delete")
         return
-    count = store.purge_sessions(older_than=age, user_id=user)
+    count = store.purge_sessions(older_than=before, user_id=user)
     typer.echo(encode({"deleted": count})) if json else say(f"{plural(count, 'session')} deleted")
 
 
@@ -119,12 +132,12 @@ def _list(headers: Iterable[SessionHeader]) -> None:
     say(f"{plural(count, 'session')} would be deleted")
 
 
-def _confirmed(store: Store, age: timedelta | None, user: str | None) -> bool:
+def _confirmed(store: Store, before: datetime | None, user: str | None) -> bool:
     """Ask; False where there is nothing to ask about."""
     if not sys.stdin.isatty():
         raise InvalidArgument("--yes", "purging asks first, and there is no terminal to ask on; say --yes")
-    count = store.purge_sessions(older_than=age, user_id=user, dry_run=True)
-    for header in islice(store.iter_purgeable(older_than=age, user_id=user), SHOWN):
+    count = store.purge_sessions(older_than=before, user_id=user, dry_run=True)
+    for header in islice(store.iter_purgeable(older_than=before, user_id=user), SHOWN):
         say(_told(header))
     if count > SHOWN:
         aside(f"  ... and {count - SHOWN:,} more")

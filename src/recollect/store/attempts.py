@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recollect.errors import RunConflict
 from recollect.port import Params, Tx
-from recollect.store.family import FIND_FAMILY, THIS_RUN, delete_family
+from recollect.store.family import ASKED, FIND_FAMILY, THIS_RUN, delete_family, preview_of, show_opening
 from recollect.store.newest import ALIVE
 from recollect.store.rows import LOCK, OPEN
 
@@ -21,7 +21,10 @@ async def discard(tx: Tx, p: Params) -> int:
     if not gate and known:
         raise RunConflict(f"run {p['run_id']!r} of session {p['session_id']!r} is under way or completed")
     if gate:
-        await tx.execute(*delete_family(p, family), more=True)
+        [(place, parent)] = [(place, parent) for run_id, place, parent, *_ in family if run_id == p["run_id"]]
+        asked, *_ = await tx.execute((ASKED, p | {"place": place}), *delete_family(p, family), more=True)
+        if parent is None:
+            await show_opening(tx, p | {"was": preview_of(asked)})
     return known[0][0] if known else 0
 
 

@@ -11,7 +11,8 @@ from typing import Final
 from recollect import checks
 from recollect.errors import RunInProgress, RunNotFound
 from recollect.message import Message
-from recollect.port import Params, Row, Statement
+from recollect.port import Params, Row, Statement, Tx
+from recollect.store.names import OPENING, OPENING_MESSAGES, OPENING_RUNS
 from recollect.store.newest import STATUS, among
 
 THIS_RUN: Final = "r.session_id = :session_id and r.run_id = :run_id"
@@ -89,6 +90,13 @@ def delete_family(p: Params, family: Sequence[Row]) -> list[Statement]:
 def preview_of(asked: Sequence[Row]) -> str:
     """What a session shows of the first user message of a run, as `ASKED` found it."""
     return checks.preview(Message.stored(asked[0][1], None, asked[0][0]).text) if asked else ""
+
+
+async def show_opening(tx: Tx, p: Params) -> None:
+    """Show how the session begins now, where what was shown, ``was``, is gone."""
+    [spoken] = await tx.execute((OPENING, p | {"runs": OPENING_RUNS, "most": OPENING_MESSAGES}), more=True)
+    preview = preview_of([said for said in spoken if said[0] == "user"])
+    await tx.execute((RENEW_PREVIEW, p | {"preview": preview}), more=True)
 
 
 def no_run(p: Params) -> RunNotFound:

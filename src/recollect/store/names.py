@@ -54,7 +54,7 @@ async def get_opening(tx: Tx, session_id: str, user_id: str | None = None, *, ru
     """How a session begins, from its first ``runs`` runs or some more; None when there is none for this caller."""
     runs = max(runs, OPENING_RUNS)
     p = _session(session_id, user_id) | {"runs": runs, "most": OPENING_MESSAGES + 4 * runs}
-    header, spoken = await tx.execute((_HEADER, p), (_OPENING, p))
+    header, spoken = await tx.execute((_HEADER, p), (OPENING, p))
     return Opening(rows.header(header[0]), _messages(spoken)) if header else None
 
 
@@ -91,7 +91,7 @@ def _claim(condition: str) -> str:
 
 _SPOKEN_IN = frozenset(RunStatus) - {RunStatus.regenerated}
 
-_OPENING = f"""
+OPENING: Final = f"""
 with first as ({newest("r.run_seq", _SPOKEN_IN, ":runs", order="asc")})
 select m.role, m.body from recollect_messages m
 where m.session_id = :session_id and m.run_seq in (select run_seq from first) and m.role in ('user', 'assistant')

@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from recollect import checks
-from recollect.port import Params, Tx, writes
+from recollect.port import Tx, writes
 from recollect.run import RunStatus
 from recollect.store import rows
 from recollect.store.family import (
     ASKED,
     FIND_FAMILY,
     FORGET_SUMMARY,
-    RENEW_PREVIEW,
     REWRITTEN,
     delete_family,
     in_progress,
     no_run,
     preview_of,
+    show_opening,
 )
-from recollect.store.names import get_opening
 from recollect.store.rows import LOCK
 from recollect.store.sessions import THERE, of_session
 from recollect.store.turns import new_token
@@ -50,15 +49,7 @@ async def delete_run(tx: Tx, run_id: str, session_id: str, user_id: str | None =
     p |= {"place": place, "top": int(top), "completed": int(top and status == RunStatus.completed)}
     asked, *_ = await tx.execute((ASKED, p), (FORGET_SUMMARY, p), (_UNCOUNT, p), *delete_family(p, family))
     if top:
-        await _renew_preview(tx, p | {"was": preview_of(asked)})
-
-
-async def _renew_preview(tx: Tx, p: Params) -> None:
-    """Show how the session begins now, where what was shown is gone."""
-    opening = await get_opening(tx, p["session_id"])
-    assert opening is not None
-    preview = next((checks.preview(said.text) for said in opening.messages if said.role == "user"), "")
-    await tx.execute((RENEW_PREVIEW, p | {"preview": preview}))
+        await show_opening(tx, p | {"was": preview_of(asked)})
 
 
 _UNCOUNT: Final = f"""
