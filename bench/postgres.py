@@ -34,7 +34,7 @@ from recollect.db.sqlite import SqliteDb
 from recollect.history import HistoryLimits
 from recollect.message import Message
 from recollect.models.echo import EchoModel
-from recollect.session import Filter
+from recollect.selection import Filter
 from recollect.store.claims import Wanted, claim_next
 from recollect.store.turns import new_token
 

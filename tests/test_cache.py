@@ -30,7 +30,7 @@ from recollect.db.postgres import PostgresDb
 from recollect.errors import InvalidArgument, SessionNotFound
 from recollect.history import HistoryLimits
 from recollect.port import Tx, writes
-from recollect.session import Filter
+from recollect.selection import Filter
 from recollect.store import OpenRun, Store
 from recollect.store.begin import refresh_run
 

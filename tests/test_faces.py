@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from recollect.errors import DatabaseBusy
-from recollect.faces import FairLock, Gate, Mutex, Place
+from recollect.locks import FairLock, Gate, Mutex, Place
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -57,14 +57,7 @@ if TYPE_CHECKING:
         TeamRunOutput,
         ToolExecution,
     )
-    from recollect.session import (
-        AgentSession,
-        SessionHeader,
-        SessionMetrics,
-        SessionPage,
-        SessionSummary,
-        TeamSession,
-    )
+    from recollect.session import AgentSession, SessionHeader, SessionMetrics, SessionPage, SessionSummary, TeamSession
     from recollect.store import OpenRun, Store
     from recollect.stream import AsyncRunStream, RunStream
     from recollect.summary import SessionSummaryManager

@@ -26,7 +26,7 @@ async def answers(model: Model, request: ModelRequest, world: World) -> AsyncGen
             yield _known(piece)
     except RecollectError:
         raise
-    except Exception as error:
+    except Exception as error:  # an adapter may raise its vendor's errors
         msg = f"model {model.id!r} failed: {type(error).__name__}: {error}"
         raise ModelError(msg) from error
     finally:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from recollect.faces import let_go_at_fork
+from recollect.forking import let_go_at_fork
 
 log = logging.getLogger("recollect")
 

@@ -325,7 +325,7 @@ class Batch:
                 async for done in arrivals:
                     progress.add(done)
                     tell(progress)
-        except BaseException:
+        except BaseException:  # an interrupt, too
             progress.stop("interrupted")  # threads that are still at it begin no more
             raise
         finally:

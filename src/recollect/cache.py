@@ -17,12 +17,15 @@ from typing import Any, Final
 import msgspec
 
 from recollect import checks, vanishing
-from recollect.faces import LOOPS, THREADS, Mutex, let_go_at_fork
+from recollect.faces import LOOPS, THREADS
+from recollect.forking import let_go_at_fork
 from recollect.history import HistoryLimits
+from recollect.locks import Mutex
 from recollect.message import Message
 from recollect.port import Access, Operation, P, T, drive
 from recollect.run import RunOutput, RunStatus
-from recollect.session import AgentSession, Filter, Snapshot, TeamSession, select_messages
+from recollect.selection import Filter, select_messages
+from recollect.session import AgentSession, Snapshot, TeamSession
 from recollect.store import OpenRun, Store, begin, rows, sessions, sizes, turns
 from recollect.store.copies import Copy, copy_session, follows, get_version
 from recollect.store.turns import Commit

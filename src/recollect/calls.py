@@ -18,11 +18,11 @@ from recollect.naming import title_from_first_message
 from recollect.port import Access
 from recollect.run import RunOutput, RunStatus
 from recollect.scribe import Fallback, Scribe
+from recollect.selection import Filter
 from recollect.session import (
     CHAT_SKIP_ROLES,
     CHAT_SKIP_STATUSES,
     AgentSession,
-    Filter,
     SessionHeader,
     SessionMetrics,
     SessionPage,

@@ -7,7 +7,6 @@ to import as all the rest together, and a program that never awaits needs none o
 from __future__ import annotations
 
 import contextvars
-import os
 import queue
 import threading
 import time
@@ -25,12 +24,8 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from functools import partial
-from itertools import compress
-from operator import call
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from recollect.errors import DatabaseBusy
 from recollect.port import Database, Operation, Stop, Stopped, World, drive
 
 if TYPE_CHECKING:
@@ -401,106 +396,6 @@ def driven(events: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         drive(events.aclose())
 
 
-Mutex = threading.Lock
-"""Holds others off for a moment, in which nothing waits."""
-
-
-def is_main_thread() -> bool:
-    """Whether this is the thread in which interrupts come."""
-    return threading.current_thread() is threading.main_thread()
-
-
-class Place:
-    """A place in the queue for a `FairLock`, to be taken once; whoever comes next waits until it is no longer held.
-
-    ``held`` is a lock of C's, so that no interrupt comes between taking it and the block that lets go of it::
-
-        place = Place()
-        with place.held:
-            if lock.take(place, timeout):
-                ...
-    """
-
-    __slots__ = ("ahead", "held", "thread")
-
-    def __init__(self) -> None:
-        self.held = Mutex()
-        self.thread = threading.get_ident()
-        self.ahead: Place | None = None
-        """The place that comes before this one; None when it is this one's turn."""
-
-
-class FairLock:
-    """A lock that is handed on in the order in which it was asked for.
-
-    An interrupt (Ctrl-C), which may come after any call, leaves it to the next in the queue.
-    """
-
-    def __init__(self) -> None:
-        self._mutex = Mutex()
-        self._last: Place | None = None
-        self._holder: Place | None = None
-
-    def held_here(self) -> bool:
-        """Whether this very thread holds the lock: asking again would wait forever."""
-        holder = self._holder
-        return holder is not None and holder.thread == threading.get_ident() and holder.held.locked()
-
-    def take(self, place: Place, timeout: float) -> bool:
-        """Wait for the lock, at most ``timeout`` seconds, at a place that is held; False when that was not enough."""
-        with self._mutex:
-            place.ahead, self._last = self._last, place
-        until = time.monotonic() + timeout
-        while (ahead := place.ahead) is not None:
-            if ahead.held.locked() and not _is_let_go(ahead.held, until - time.monotonic()):
-                return False
-            place.ahead = ahead.ahead  # None, unless that one left before it was its turn
-        self._holder = place
-        return True
-
-    def leave(self) -> None:
-        """What was to be done is done; the lock is handed on when the place is no longer held."""
-        self._holder = None
-
-
-class Gate:
-    """Many may be inside at once, each with a lock that is held meanwhile; while ``shut`` is held, nobody goes in."""
-
-    def __init__(self) -> None:
-        self.shut = Mutex()
-        self._mutex = Mutex()
-        self._inside: list[threading.Lock] = []
-
-    def enter(self, visit: threading.Lock) -> None:
-        """Go in, until the lock that is held is let go of."""
-        while True:
-            with self._mutex:
-                if not self.shut.locked():
-                    self._inside = [other for other in self._inside if other.locked()]
-                    self._inside.append(visit)
-                    return
-            _is_let_go(self.shut, threading.TIMEOUT_MAX)
-
-    def empty(self, timeout: float) -> None:
-        """Wait until all have left; the gate is shut.
-
-        Raises:
-            DatabaseBusy: somebody was still inside after ``timeout`` seconds.
-        """
-        with self._mutex:
-            inside = list(self._inside)
-        until = time.monotonic() + timeout
-        for visit in inside:
-            if not _is_let_go(visit, until - time.monotonic()):
-                raise DatabaseBusy(f"a read went on for more than {timeout:g} s")
-
-
-def _is_let_go(lock: threading.Lock, seconds: float) -> bool:
-    """Wait until somebody lets go of a lock, without keeping it; False when that took longer."""
-    # One expression without a line of Python in it: no interrupt comes between taking the lock and letting go of it.
-    return bool([*map(call, compress((lock.release,), map(lock.acquire, (True,), (max(0.0, seconds),))))])
-
-
 class Job:
     """A piece of work for a `Worker`, and the future of the one who waits for it."""
 
@@ -615,43 +510,3 @@ async def finished(future: asyncio.Future[T]) -> T:
     if not future.cancelled():
         future.exception()  # looked at: nobody else will, and asyncio would complain of that
     raise cancelled
-
-
-class Forkable(Protocol):
-    """What must not be carried across a fork."""
-
-    def before_fork(self) -> None:
-        """Let go of it, and hold others off until after the fork."""
-
-    def after_fork(self, *, child: bool) -> None:
-        """Let others in again."""
-
-
-def let_go_at_fork(holder: Forkable) -> None:
-    """Have the holder let go of what it has whenever the process forks."""
-    _forkable.add(holder)
-
-
-def _before_fork() -> None:
-    _one_fork.acquire()  # threads that fork at once would let go of each other's
-    _forking.extend(_forkable)
-    for holder in _forking:
-        holder.before_fork()
-
-
-def _after_fork(*, child: bool) -> None:
-    while _forking:
-        _forking.pop().after_fork(child=child)
-    _one_fork.release()
-
-
-_forkable: weakref.WeakSet[Any] = weakref.WeakSet()
-_forking: list[Any] = []
-_one_fork = Mutex()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=partial(_after_fork, child=False),
-        after_in_child=partial(_after_fork, child=True),
-    )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from recollect.errors import RecollectError
-from recollect.faces import let_go_at_fork
+from recollect.forking import let_go_at_fork
 from recollect.lease import Lease, Moment, moment
 from recollect.port import Stop
 
@@ -120,13 +120,13 @@ class Heartbeat:
         except RecollectError as error:
             log.warning("%d leases in %r were not renewed: %s", len(tokens), database, error)
             return
-        except Exception:
+        except Exception:  # a fault of ours must not end the heart of all other runs
             log.exception("leases in %r were not renewed", database)
             return
         for run in self._held(database, set(tokens)):
             try:
                 _tell(run, at, renewed)
-            except Exception:
+            except Exception:  # nor one run that of the others
                 log.exception("a run in %r could not be ended", database)
 
     def _held(self, database: object, tokens: set[int]) -> list[Held]:

@@ -16,7 +16,8 @@ from recollect import checks
 from recollect.errors import RecollectError, SessionNotFound
 from recollect.message import Message
 from recollect.run import RunOutputEvent, RunStatus
-from recollect.session import CHAT_SKIP_ROLES, CHAT_SKIP_STATUSES, Filter, SessionHeader
+from recollect.selection import Filter
+from recollect.session import CHAT_SKIP_ROLES, CHAT_SKIP_STATUSES, SessionHeader
 from recollect.store import lists, sessions
 from recollect.store.rows import name_key
 from recollect.tools import Tool, ToolResult, Work, result_of

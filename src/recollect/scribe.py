@@ -200,7 +200,7 @@ async def _fallback_name(access: Access, opening: Opening, fallback: str | Calla
     session = await access.do(get_session, opening.header.session_id)
     try:
         name: str = await access.world.call(fallback, session)
-    except Exception as error:
+    except Exception as error:  # it is the user's function
         raise InvalidArgument("fallback", f"raised {type(error).__name__}: {error}") from error
     return name
 
@@ -320,5 +320,5 @@ async def _logged(work: Awaitable[object], session_id: str) -> None:
         log.debug("session %s was deleted before it was named or summarised", session_id)
     except RecollectError as error:
         log.warning("session %s: %s", session_id, error)
-    except Exception:
+    except Exception:  # the reply was given; nobody waits for this
         log.exception("session %s was not named or summarised", session_id)

@@ -245,7 +245,7 @@ async def _planned(member: Runner, work: Work, *args: Any, continues: bool) -> P
         return await member._part(work, *args, continues=continues)  # noqa: SLF001 - as above
     except RecollectError:
         raise
-    except Exception as error:
+    except Exception as error:  # its instructions may be the user's function
         raise InvalidArgument("instructions", f"raised {type(error).__name__}: {error}") from error
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from recollect.background import aside
-from recollect.faces import let_go_at_fork
+from recollect.forking import let_go_at_fork
 from recollect.history import CHARS_PER_TOKEN, History, HistoryLimits
 from recollect.message import Message, chars_of
 from recollect.port import World

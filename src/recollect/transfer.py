@@ -22,7 +22,8 @@ from recollect import checks
 from recollect.errors import Conflict, InvalidArgument
 from recollect.message import PROMPT_ROLES, Message
 from recollect.run import RunOutput, RunStatus, TeamRunOutput
-from recollect.session import AgentSession, SessionHeader, SessionSummary, TeamSession, is_own
+from recollect.selection import is_own
+from recollect.session import AgentSession, SessionHeader, SessionSummary, TeamSession
 
 IMPORTED: Final = "imported"
 """The key of a session's metadata under which unknown keys of its line are kept."""

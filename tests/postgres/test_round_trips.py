@@ -13,7 +13,7 @@ from wire import Proxy
 from recollect import Agent, EchoModel, Message, SessionCache
 from recollect.db.postgres import PostgresDb
 from recollect.history import HistoryLimits
-from recollect.session import Filter
+from recollect.selection import Filter
 from recollect.store import OpenRun
 
 pytestmark = pytest.mark.anyio

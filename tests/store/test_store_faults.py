@@ -32,7 +32,8 @@ from recollect.errors import DatabaseBusy, DatabaseError, DatabaseUnreachable, O
 from recollect.history import HistoryLimits
 from recollect.port import Tx, writes
 from recollect.run import RunOutput, RunStatus
-from recollect.session import AgentSession, Filter, SessionSummary
+from recollect.selection import Filter
+from recollect.session import AgentSession, SessionSummary
 from recollect.store import (
     OpenRun,
     Store,

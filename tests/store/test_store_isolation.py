@@ -11,7 +11,8 @@ import pytest
 from store_kit import TWO, Face, dump, turn, user
 
 from recollect.errors import SessionNotFound, UserRequired
-from recollect.session import AgentSession, Filter
+from recollect.selection import Filter
+from recollect.session import AgentSession
 from recollect.store import Store
 
 pytestmark = pytest.mark.anyio

@@ -32,7 +32,8 @@ from recollect.errors import (
 )
 from recollect.history import HistoryLimits
 from recollect.run import RunStatus
-from recollect.session import AgentSession, Filter
+from recollect.selection import Filter
+from recollect.session import AgentSession
 from recollect.store import OpenRun, Store
 
 ids = st.sampled_from(["s", "t", "u"])

@@ -18,7 +18,8 @@ from recollect.db.sqlite import SqliteDb
 from recollect.history import HistoryLimits
 from recollect.port import Operation, Statement, Tx, mode_of, reads, writes
 from recollect.run import RunOutput, RunStatus
-from recollect.session import AgentSession, Filter
+from recollect.selection import Filter
+from recollect.session import AgentSession
 from recollect.store import (
     attempts,
     begin,

@@ -25,7 +25,8 @@ from recollect.db.postgres import PostgresDb
 from recollect.history import HistoryLimits
 from recollect.port import Operation, Statement, Tx, looks, mode_of, reads
 from recollect.run import RunOutput, RunStatus
-from recollect.session import AgentSession, Filter, SessionSummary
+from recollect.selection import Filter
+from recollect.session import AgentSession, SessionSummary
 from recollect.store import (
     begin,
     changes,

@@ -21,7 +21,8 @@ from recollect.db.sqlite import SqliteDb
 from recollect.errors import SessionNotFound
 from recollect.history import UNKNOWN_OUTCOME, HistoryLimits
 from recollect.run import RunMetrics, RunOutput, RunStatus, TeamRunOutput
-from recollect.session import AgentSession, Filter, TeamSession
+from recollect.selection import Filter
+from recollect.session import AgentSession, TeamSession
 
 pytestmark = pytest.mark.anyio
 

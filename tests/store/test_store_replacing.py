@@ -11,7 +11,8 @@ from recollect.errors import InvalidArgument, RunConflict, RunInProgress, RunLos
 from recollect.history import HistoryLimits
 from recollect.message import Message
 from recollect.run import RunOutput, RunStatus
-from recollect.session import AgentSession, Filter, SessionSummary
+from recollect.selection import Filter
+from recollect.session import AgentSession, SessionSummary
 from recollect.store import OpenRun, continued, outcome, summaries
 from recollect.store.begin import refresh_run
 

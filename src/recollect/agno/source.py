@@ -53,7 +53,7 @@ class AgnoDatabase:
             found = self._guest.transact(find, self._guest.dialect)
             schema = schema or self._guest.schema
             self.tables = choose(found, address=self._guest.address, schema=schema, table=table, runs_table=runs_table)
-        except BaseException:
+        except BaseException:  # whatever ends it, the connection is closed
             self._guest.close()
             raise
 

@@ -116,7 +116,7 @@ def store_all(store: Store, items: Iterable[Item], tally: Tally, bad: list[Bad],
     except KeyboardInterrupt:
         aside(f"stopped: {tally}; the same command goes on from here", "yellow")
         raise typer.Exit(130) from None
-    except BaseException:
+    except BaseException:  # whatever ends it, what was done is told
         aside(f"broken off: {tally}", "yellow")
         raise
     _list_bad(sorted(bad), tally.noun)

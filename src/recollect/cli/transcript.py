@@ -14,7 +14,8 @@ from rich.text import Text
 from recollect.cli.screen import clock, cut, line, plural, visible
 from recollect.message import PROMPT_ROLES, Message
 from recollect.run import RunOutput, RunStatus, ToolExecution, execution
-from recollect.session import SessionHeader, is_own
+from recollect.selection import is_own
+from recollect.session import SessionHeader
 
 _STYLES: Final = {
     "user": "bold cyan",

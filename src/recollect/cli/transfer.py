@@ -174,7 +174,7 @@ def _target(output: Path | None) -> Iterator[IO[bytes]]:
             yield made.file
             made.close()
             Path(made.name).replace(output)
-        except BaseException:
+        except BaseException:  # whatever ends it, no half of a file is left
             Path(made.name).unlink(missing_ok=True)
             raise
 

@@ -32,8 +32,10 @@ from recollect.errors import (
     OutcomeUnknown,
     SchemaMismatch,
 )
-from recollect.faces import FairLock, Gate, Job, Mutex, Place, Worker, finished, is_main_thread, let_go_at_fork
+from recollect.faces import Job, Worker, finished
+from recollect.forking import let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
+from recollect.locks import FairLock, Gate, Mutex, Place, is_main_thread
 from recollect.port import Clock, Duplicate, Mode, Operation, P, Params, Row, Statement, drive, mode_of
 from recollect.store import Store
 
@@ -470,7 +472,7 @@ class SqliteDb(Store):
             works = True
             try:
                 return self._run(connection, work, mode)
-            except BaseException as error:
+            except BaseException as error:  # an interrupt may leave it in any state
                 works = isinstance(error, Exception) and not isinstance(error, DatabaseError)
                 raise
             finally:
@@ -517,7 +519,7 @@ class SqliteDb(Store):
         except sqlite3.Error as error:
             connection.close()
             self._refuse(error)
-        except BaseException:
+        except BaseException:  # an interrupt, too, must not leave it open
             connection.close()
             raise
         self._writer = connection
@@ -607,7 +609,7 @@ def _migrate(connection: sqlite3.Connection, clock: Clock) -> None:
                     (step.number, step.min_reader, clock.now()),
                 )
             connection.execute("commit")
-        except BaseException:
+        except BaseException:  # an interrupt, too
             _roll_back(connection)
             raise
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from recollect.naming.clean import cut, head, plain, settled
 from recollect.run import RunOutput
-from recollect.session import AgentSession, is_own
+from recollect.selection import is_own
+from recollect.session import AgentSession
 
 MAX_WORDS: Final = 9
 MAX_CHARS: Final = 60

@@ -23,7 +23,7 @@ from recollect.store import turns
 from recollect.store.attempts import discard
 from recollect.store.deletion import clear_expired
 from recollect.store.newest import UNDER_WAY
-from recollect.store.past import left_out, past, read_past
+from recollect.store.past import Past, left_out, past, read_past
 from recollect.store.replaced import find_place
 from recollect.store.rows import LIVE, LOCK, OPEN, no_session
 from recollect.store.turns import OpenRun, chars, digest, input_count, new_id, new_token, placed, spoken
@@ -119,30 +119,42 @@ async def begin_run(
     if not all(alive for _, alive in others):
         await tx.execute((LOCK, p), *((sql, p) for sql in _SETTLE))
     summary = read_summary(dict(answers.pop())) if with_summary else None
-    run_seq, version, epoch, now, completed, begun = gate[0]
-    seen = None
-    if history is not None and known != (epoch, version - 1):
-        begun = p["before"] - 1 + p["top"] if "before" in p else begun if p["top"] else run_seq
-        seen = await read_past(tx, p, answers[0], history, completed if replaces is None else 0, begun)
-    return OpenRun(
-        session_id=session_id,
-        run_id=p["run_id"],
-        run_seq=run_seq,
-        token=p["token"],
-        version=version,
-        epoch=epoch,
-        created_at=checks.from_micros(now),
-        parent_run_id=parent_run_id,
-        agent_id=agent_id,
-        team_id=team_id,
-        attempt=p["attempt"],
+    seen = None if history is None else await _past(tx, p, gate[0], answers[0], history, known)
+    return _opened(
+        p,
+        gate[0],
         history=History() if seen is None or history is None else seen.history(history),
         past=seen,
         is_apart=not others,
-        replaces=p["replaces"],
-        before=p.get("before"),
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
+    )
+
+
+async def _past(
+    tx: Tx, p: Params, gate: Row, found: list[Row], history: HistoryLimits, known: tuple[int, int] | None
+) -> Past | None:
+    """What came before a run that has begun; None where the caller has it."""
+    run_seq, version, epoch, _, completed, begun = gate
+    if known == (epoch, version - 1):
+        return None
+    if "before" in p:
+        return await read_past(tx, p, found, history, 0, p["before"] - 1 + p["top"])
+    return await read_past(tx, p, found, history, completed, begun if p["top"] else run_seq)
+
+
+def _opened(p: Params, gate: Row, **read: Any) -> OpenRun:
+    """A run as its begin left it, with what was read for it."""
+    run_seq, version, epoch, now, *_ = gate
+    same = ("session_id", "run_id", "token", "parent_run_id", "agent_id", "team_id", "attempt", "replaces")
+    return OpenRun(
+        **{name: p[name] for name in same},
+        run_seq=run_seq,
+        version=version,
+        epoch=epoch,
+        created_at=checks.from_micros(now),
+        before=p.get("before"),
+        **read,
     )
 
 

@@ -14,7 +14,8 @@ from typing import Final
 from recollect.message import Message
 from recollect.port import Params, Row, Statement, Tx, at_once, looks, reads
 from recollect.run import RunOutput, RunStatus
-from recollect.session import Runs, SessionHeader, Snapshot, is_candidate
+from recollect.selection import is_candidate
+from recollect.session import Runs, SessionHeader, Snapshot
 from recollect.store import rows, sizes
 from recollect.store.newest import among
 from recollect.store.rows import MINE, RUN

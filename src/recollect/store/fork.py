@@ -13,7 +13,8 @@ from recollect import checks
 from recollect.errors import InvalidArgument, RunConflict, SessionConflict
 from recollect.port import Params, Row, Statement, Tx, writes
 from recollect.run import RunStatus
-from recollect.session import SessionHeader, is_candidate
+from recollect.selection import is_candidate
+from recollect.session import SessionHeader
 from recollect.store import rows
 from recollect.store.deletion import clear_expired
 from recollect.store.family import no_run

@@ -10,16 +10,8 @@ from recollect import checks
 from recollect.message import PROMPT_ROLES, Message
 from recollect.port import Params, Tx, at_once, looks, reads
 from recollect.run import RunOutput, RunStatus
-from recollect.session import (
-    AgentSession,
-    Filter,
-    SessionHeader,
-    SessionMetrics,
-    Snapshot,
-    TeamSession,
-    arrange,
-    select_messages,
-)
+from recollect.selection import Filter, arrange, select_messages
+from recollect.session import AgentSession, SessionHeader, SessionMetrics, Snapshot, TeamSession
 from recollect.store import rows
 from recollect.store.newest import newest
 from recollect.store.rows import HEADER, MINE, RUN, is_set, text_set

@@ -27,7 +27,8 @@ from recollect.db.postgres.sources import AnyPool, Place
 from recollect.db.postgres.transaction import PostgresTx
 from recollect.db.postgres.wire import Wire
 from recollect.errors import DatabaseError, InvalidArgument
-from recollect.faces import LOOPS, THREADS, finished, let_go_at_fork
+from recollect.faces import LOOPS, THREADS, finished
+from recollect.forking import let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Clock, Mode, Operation, P, Params, World, drive, is_at_once, is_laggard, mode_of
 from recollect.store import Store
