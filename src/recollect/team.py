@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, Unpack
@@ -103,6 +103,7 @@ class Team(Runner):
         """
         chosen = _members(members)
         super().__init__(next(iter(chosen.values())).model if model is None else model, **options)
+        self._refuse_namesakes(chosen.values())
         own: dict[str, Any] = {
             "members": tuple(chosen.values()),
             "mode": checks.one_of("mode", mode, _MODES),
@@ -128,6 +129,14 @@ class Team(Runner):
     # The arguments are in the order that Agno's teams have.
     get_session_messages = blocking(calls.get_team_session_messages)  # type: ignore[arg-type]
     aget_session_messages = waiting(calls.get_team_session_messages)  # type: ignore[arg-type]
+
+    def _refuse_namesakes(self, members: Iterable[Runner]) -> None:
+        """Refuse a team within this one that has its id: runs of the one would be taken for those of the other."""
+        for member in members:
+            if isinstance(member, Team):
+                if member.id == self.id:
+                    raise InvalidArgument("members", f"a team within the team {self.id!r} has its id; give one a name")
+                self._refuse_namesakes(member.members)
 
     def _with_delegation(self) -> dict[str, Tool]:
         tool = Delegation(self)

@@ -685,6 +685,8 @@ def test_a_team_speaks_the_real_api(tmp_path: Any) -> None:
         ({"members": "ab"}, "members"),
         ({"members": [EchoModel()]}, "members"),
         ({"members": [Agent(EchoModel(), id="a"), Agent(EchoModel(), id="a")]}, "members"),
+        ({"members": [Team([Agent(EchoModel())])]}, "members"),
+        ({"members": [Team([Team([Agent(EchoModel())], id="t")], id="u")], "name": "T"}, "members"),
         ({"mode": "tasks"}, "mode"),
         ({"num_team_history_runs": -1}, "num_team_history_runs"),
         ({"share_member_interactions": "yes"}, "share_member_interactions"),

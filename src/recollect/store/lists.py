@@ -44,8 +44,11 @@ class SessionFilters(TypedDict, total=False):
     name: str | None
     """A part of the name, whatever the case and accents."""
     metadata: Mapping[str, Any] | None
-    """Keys with their values, each as a whole."""
+    """Keys with their values, each as a whole and as it was written: 1 is not 1.0, and the keys of an object have an
+    order."""
     tags: Sequence[str] | None
+    """All of them. One that more than 500 sessions have, as a value of ``metadata``, is looked for along the list: at
+    once where many of the newest sessions have it, slower the further it must go."""
     archived: bool | None
     pinned: bool | None
     since: datetime | None
@@ -91,7 +94,8 @@ async def get_sessions(
     """A page of sessions, newest first by last activity or by creation (``sort``), without their content.
 
     ``name`` finds sessions whose name contains it, whatever the case and accents. ``metadata`` and ``tags``, 16 of them
-    at most, must all match. ``since`` is included, ``until`` is not; both mean the time that is sorted by.
+    at most, must all match; a value does as it was written: 1 is not 1.0. ``since`` is included, ``until`` is not; both
+    mean the time that is sorted by.
 
     Raises:
         InvalidArgument: a filter, the limit (1-1000) or the cursor cannot be accepted.
