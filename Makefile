@@ -54,6 +54,9 @@ pooler:
 # an environment of its own, and the first release of all, on what the last one needs.
 agno: $(LOCKED) .venv/agno2/.locked .venv/agno3/.locked .venv/agno2-first/.locked
 
+# Most tests wait for a server or a process, so more of them run at once than there are processors; a file's together.
+WORKERS ?= 3
+
 check: | $(PY) ## format, lint, types, layers, tests with coverage; without setting up
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -61,7 +64,7 @@ check: | $(PY) ## format, lint, types, layers, tests with coverage; without sett
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(PY)
 	$(PY) scripts/public_types.py
-	$(PY) -m pytest --cov
+	$(PY) -m pytest --cov --numprocesses $(WORKERS) --dist loadfile
 
 # pip takes hashes only for what is named with its version, so the pinned requirements of [all] go in first; the wheel
 # must then find everything it asks for already there.

@@ -212,20 +212,21 @@ def test_the_last_run_is_the_first_of_two_indexes_that_hold_no_member_runs(store
     assert any("INDEX recollect_runs_completed (session_id=?" in step for step in steps)
 
 
-WANTED = [
-    Filter(last_n_runs=3),
-    Filter(limit=20),
-    Filter(last_n_runs=3, limit=20, skip_roles=frozenset({"tool"})),
-    Filter(last_n_runs=3, skip_statuses=frozenset()),
-    Filter(last_n_runs=3, agent_id="a"),
-    Filter(last_n_runs=3, team_id="t"),
-    Filter(limit=20, member_ids=frozenset({"m"})),
-    Filter(last_n_runs=3, skip_member_messages=False),
-]
+WANTED = {
+    "runs": Filter(last_n_runs=3),
+    "limit": Filter(limit=20),
+    "roles": Filter(last_n_runs=3, limit=20, skip_roles=frozenset({"tool"})),
+    "any status": Filter(last_n_runs=3, skip_statuses=frozenset()),
+    "agent": Filter(last_n_runs=3, agent_id="a"),
+    "team": Filter(last_n_runs=3, team_id="t"),
+    "member": Filter(limit=20, member_ids=frozenset({"m"})),
+    "with members": Filter(last_n_runs=3, skip_member_messages=False),
+}
 
 
-@pytest.mark.parametrize("wanted", WANTED, ids=str)
-def test_chosen_runs_are_found_along_the_indexes_of_their_kind(store: SqliteDb, wanted: Filter) -> None:
+@pytest.mark.parametrize("name", WANTED)
+def test_chosen_runs_are_found_along_the_indexes_of_their_kind(store: SqliteDb, name: str) -> None:
+    wanted = WANTED[name]
     statements = ran(store, get_messages, "s", wanted)
     for statement in statements:
         assert not any(step.walks for step in steps_of(store, statement)), statement[0]
