@@ -152,6 +152,7 @@ async def upsert_session(tx: Tx, session: AgentSession | TeamSession) -> Session
     """Store a whole session with its runs, for imports and copies; what is there already is left as it is.
 
     Runs are added by ``run_id`` in the order given and never deleted; a session that holds all of it stays unchanged.
+    Archive, pin and expiry are those given where the session is made by this; its span of time then begins now.
 
     Raises:
         InvalidArgument: something cannot be stored; nothing was written.
