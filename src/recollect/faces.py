@@ -157,13 +157,14 @@ class Threads:
             async for item in streams[0]:
                 yield item
             return
-        arrived: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        arrived: queue.SimpleQueue[tuple[str, Any, Callable[[], None]]] = queue.SimpleQueue()
         stop = threading.Event()
-        for stream in streams:
+        turns = [threading.Semaphore(0) for _ in streams]
+        for stream, turn in zip(streams, turns, strict=True):
             context = contextvars.copy_context()
             # A daemon: when the caller leaves, a tool that still runs must not hold up the end of the program.
             threading.Thread(
-                target=context.run, args=(_pump, stream, arrived, stop), name="recollect-tool", daemon=True
+                target=context.run, args=(_pump, stream, arrived, turn, stop), name="recollect-tool", daemon=True
             ).start()
         try:
             async with aclosing(_arrivals(len(streams), arrived.get, self)) as items:
@@ -171,28 +172,40 @@ class Threads:
                     yield item
         finally:
             stop.set()
+            for turn in turns:
+                turn.release()
 
 
 async def _arrivals(running: int, take: Callable[[], Any], world: World) -> AsyncGenerator[Any, None]:
-    """What the streams put into the queue, until the last of them has ended."""
+    """What the streams put into the queue, until the last of them has ended.
+
+    A stream goes on when its item was dealt with, as a single one does: none runs ahead of who reads it.
+    """
     while running:
-        what, value = await world.result(take())
+        what, value, go_on = await world.result(take())
         if what == "item":
             yield value
+            go_on()
         elif what == "error":
             raise value
         else:
             running -= 1
 
 
-def _pump(stream: AsyncIterator[T], arrived: queue.SimpleQueue[tuple[str, Any]], stop: threading.Event) -> None:
+def _pump(
+    stream: AsyncIterator[T],
+    arrived: queue.SimpleQueue[tuple[str, Any, Callable[[], None]]],
+    turn: threading.Semaphore,
+    stop: threading.Event,
+) -> None:
     try:
         while not stop.is_set():
-            arrived.put(("item", drive(stream.__anext__())))  # type: ignore[arg-type]
+            arrived.put(("item", drive(stream.__anext__()), turn.release))  # type: ignore[arg-type]
+            turn.acquire()
     except StopAsyncIteration:
-        arrived.put(("end", None))
+        arrived.put(("end", None, turn.release))
     except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits, and raised there
-        arrived.put(("error", error))
+        arrived.put(("error", error, turn.release))
     finally:
         if (closing := _close(stream)) is not None:
             drive(closing)
@@ -291,7 +304,7 @@ class Loops:
     async def merge(self, streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
         import asyncio
 
-        arrived: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        arrived: asyncio.Queue[tuple[str, Any, Callable[[], None]]] = asyncio.Queue()
         tasks = [asyncio.ensure_future(_apump(stream, arrived)) for stream in streams]
         try:
             async with aclosing(_arrivals(len(tasks), arrived.get, self)) as items:
@@ -363,15 +376,22 @@ def _in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
     return job.future
 
 
-async def _apump(stream: AsyncIterator[T], arrived: asyncio.Queue[tuple[str, Any]]) -> None:
+async def _apump(stream: AsyncIterator[T], arrived: asyncio.Queue[tuple[str, Any, Callable[[], None]]]) -> None:
+    import asyncio
+
+    turn = asyncio.Semaphore(0)
     try:
         async for item in stream:
-            arrived.put_nowait(("item", item))
-        arrived.put_nowait(("end", None))
+            arrived.put_nowait(("item", item, turn.release))
+            await turn.acquire()
+        arrived.put_nowait(("end", None, turn.release))
     except BaseException as error:  # carried over to the task that waits, and raised there
-        arrived.put_nowait(("error", error))
+        arrived.put_nowait(("error", error, turn.release))
         if not isinstance(error, Exception):
             raise
+    finally:
+        if (closing := _close(stream)) is not None:
+            await closing
 
 
 def _close(items: object) -> Any:

@@ -234,6 +234,7 @@ async def test_a_batch_that_is_stopped_says_what_is_left_and_the_next_one_goes_o
 
     def stop(progress: Progress) -> None:
         if progress.done == 5:
+            time.sleep(0.3)  # time enough to run ahead of who is told
             progress.stop()
 
     report = await agent.name_sessions(on_progress=stop, concurrency=3)

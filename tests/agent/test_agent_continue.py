@@ -439,13 +439,30 @@ async def test_what_is_not_under_way_is_not_cancelled(bound: Any) -> None:
         await agent.cancel_run("r", "nowhere")
 
 
+class SlowToStop(Busy):
+    """A model that has something to clear up when it is stopped, and does not get to the end of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopping = threading.Event()
+
+    async def ask(self, request: Any, world: Any) -> Any:
+        try:
+            async for piece in super().ask(request, world):
+                yield piece
+        finally:
+            self.stopping.set()
+            await asyncio.sleep(60)
+
+
 async def test_a_task_that_is_cancelled_by_its_owner_is_cancelled_and_not_merely_stopped() -> None:
-    model = Busy()
+    model = SlowToStop()
     with SqliteDb() as db:
         agent = Agent(model, db=db)
         task = asyncio.create_task(agent.arun("Go", session_id="s", run_id="r"))
         await asyncio.to_thread(model.asked.wait, 10)
         assert await agent.acancel_run("r", "s")
+        assert await asyncio.to_thread(model.stopping.wait, 10)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
