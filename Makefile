@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup pooler agno demo test check wheel docs bench torture format lock clean
+.PHONY: help setup pooler agno demo test check wheel docs bench torture load format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -89,6 +89,9 @@ bench: | $(PY) ## measure, and print the ratios of bench/README.md
 
 torture: | $(PY) ## many processes on one database, killed and stopped at random: make torture SECONDS=60 DB=postgres
 	$(PY) tests/torture/torture.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(DB),--db $(DB))
+
+load: | $(PY) ## streams, idle listeners, slow readers and vanishing clients on one server: make load SECONDS=60
+	$(PY) tests/load/load.py --seconds $(or $(SECONDS),60)
 
 format: | $(PY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only .

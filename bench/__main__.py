@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 import recollect
-from bench import cache, cold, crowd, fork, last, load, page, postgres, size, start, tasks, turn
+from bench import cache, cold, crowd, fork, last, load, page, postgres, routes, search, size, start, tasks, turn
 from bench.table import Line, table
 
 GROUPS: Final[dict[str, Callable[..., Iterator[Line]]]] = {
@@ -34,13 +34,18 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Line]]]] = {
     "page": page.lines,
     "size": size.lines,
     "start": start.lines,
+    "routes": routes.lines,
     "crowd": crowd.lines,
     "tasks": tasks.lines,
     "postgres": postgres.lines,
     "postgres-page": postgres.pages,
+    "search": search.lines,
+    "postgres-search": search.postgres_lines,
 }
-LARGE: Final[dict[str, Callable[..., Iterator[Line]]]] = {"page": page.lines, "postgres-page": postgres.pages}
-"""Groups that may be measured among a million sessions, too."""
+LARGE: Final[dict[str, Callable[..., Iterator[Line]]]] = {
+    name: GROUPS[name] for name in ("page", "postgres-page", "search", "postgres-search")
+}
+"""Groups that may be measured among a million sessions, or messages, too."""
 MARKS: Final = ("<!-- printed -->\n", "<!-- end -->\n")
 
 
@@ -67,7 +72,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute, and noisier")
     parser.add_argument("--only", action="append", choices=list(GROUPS), help="this group (may be repeated)")
     parser.add_argument(
-        "--large", action="store_true", help="list pages among a million sessions, too: ten minutes more"
+        "--large", action="store_true", help="pages among a million sessions or messages, too: 20 minutes more"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put what is printed between the marks of a page")

@@ -22,7 +22,10 @@ from recollect.db.postgres.wire import Wire
 from recollect.errors import DatabaseBusy, DatabaseError, DatabaseFull, OutcomeUnknown
 from recollect.port import Mode, Operation, Row, mode_of
 
-TABLES = tuple(f"recollect_{name}" for name in ("sessions", "values", "runs", "messages", "prompts", "leases"))
+TABLES = tuple(
+    f"recollect_{name}"
+    for name in ("sessions", "values", "runs", "messages", "prompts", "leases", "documents", "indexed")
+)
 
 KINDS = {
     "busy": Kind("55P03", "canceling statement due to lock timeout", DatabaseBusy),

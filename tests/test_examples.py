@@ -33,3 +33,16 @@ def test_an_example_runs_without_a_key(example: Path, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert SAYS[example.stem] in done.stdout
+
+
+def test_the_script_that_starts_the_real_client_says_what_it_needs(tmp_path: Path) -> None:
+    script = EXAMPLES[0].parent.parent / "scripts" / "agent_ui.py"
+    told = subprocess.run([sys.executable, script, "--help"], check=True, capture_output=True, text=True).stdout
+    assert "http://localhost:3000" in told
+    alone = {name: value for name, value in os.environ.items() if name != "PATH"} | {"PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, script], check=False, capture_output=True, text=True, cwd=tmp_path, env=alone, timeout=60
+    )
+    assert done.returncode == 1
+    assert "git is not installed" in done.stderr
+    assert list(tmp_path.iterdir()) == []

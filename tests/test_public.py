@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import recollect
+import recollect.server
 from recollect import Agent, AgentSession, Conversation, PostgresDb, RecollectError, SqliteDb, Store, Team, TeamSession
 from recollect.runner import RunOptions
 
@@ -31,6 +32,12 @@ def test_the_public_names_are_those_that_were_decided_on() -> None:
     assert set(decided) <= set(dir(recollect))
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         _ = recollect.nothing_of_the_kind
+
+
+def test_the_public_names_of_the_server_are_those_that_were_decided_on() -> None:
+    decided = ["Caller", "Change", "Feed", "JwtVerifier", "Limits", "create_app", "serve"]
+    assert recollect.server.__all__ == decided
+    assert all(hasattr(recollect.server, name) for name in decided)
 
 
 def test_importing_recollect_and_opening_a_database_pulls_in_no_extra() -> None:
@@ -61,10 +68,15 @@ def test_a_database_opens_where_no_extra_is_installed() -> None:
         "    open_db('postgresql://localhost/db')\n"
         "except ExtraMissing as error:\n"
         "    print(error)\n"
+        "try:\n"
+        "    import recollect.server\n"
+        "except ExtraMissing as error:\n"
+        "    print(error)\n"
     ).splitlines() == [
         "2",
         "OpenAIResponses needs an extra that is not installed. Run: pip install 'recollect[openai]'",
         "PostgresDb needs an extra that is not installed. Run: pip install 'recollect[postgres]'",
+        "recollect.server needs an extra that is not installed. Run: pip install 'recollect[server]'",
     ]
 
 

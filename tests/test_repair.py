@@ -169,6 +169,19 @@ async def _change(tx: Tx, sql: str) -> None:
         await tx.execute((statement, {}))
 
 
+def test_what_can_be_found_in_vain_is_made_anew(db: Store) -> None:
+    wanted = len(db.search("look"))
+    for session_id in ("s", "gone"):
+        columns = "session_id, run_seq, idx, part, at, words, {one}keys{/one}{many}terms{/many}"
+        sql = f"insert into recollect_documents ({columns})"
+        db.transact(_change, f"{sql} values ('{session_id}', 9, 0, 0, 0, ' look ', 'look')")
+    assert problems(db) == ["rows without session", "search index"]
+    told = {(change.session_id, change.what) for change in repair(db)}
+    assert told == {("s", "search index"), ("gone", "rows left over from a session that was deleted")}
+    assert problems(db) == []
+    assert len(db.search("look")) == wanted
+
+
 def damage(db: Store, sql: str) -> None:
     """Do what the library would not; to a file from outside, as somebody with the SQLite shell."""
     if not isinstance(db, SqliteDb):

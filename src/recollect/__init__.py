@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recollect.agent import Agent
     from recollect.batch import BatchReport
     from recollect.cache import CacheStats, SessionCache
+    from recollect.change import SessionChange
     from recollect.conversation import Conversation
     from recollect.db import open_db
     from recollect.db.postgres import PostgresDb
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         RunLost,
         RunNotFound,
         SchemaMismatch,
+        SearchUnavailable,
         SessionBusy,
         SessionConflict,
         SessionIdMissing,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         StepLimit,
         UserRequired,
     )
+    from recollect.hit import SearchHit, SearchPage
     from recollect.message import File, Image, Message, ToolCall, Usage
     from recollect.models.echo import EchoModel
     from recollect.naming import SessionNamer, title_from_first_message
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     )
     from recollect.session import AgentSession, SessionHeader, SessionMetrics, SessionPage, SessionSummary, TeamSession
     from recollect.store import OpenRun, Store
+    from recollect.store.watches import AsyncSessionWatch, SessionWatch
     from recollect.stream import AsyncRunStream, RunStream
     from recollect.summary import SessionSummaryManager
     from recollect.team import Team
@@ -68,6 +72,7 @@ _HOMES = {
     "agent": ("Agent",),
     "batch": ("BatchReport",),
     "cache": ("CacheStats", "SessionCache"),
+    "change": ("SessionChange",),
     "conversation": ("Conversation",),
     "db": ("open_db",),
     "db.postgres": ("PostgresDb",),
@@ -93,6 +98,7 @@ _HOMES = {
         "RunLost",
         "RunNotFound",
         "SchemaMismatch",
+        "SearchUnavailable",
         "SessionBusy",
         "SessionConflict",
         "SessionIdMissing",
@@ -100,6 +106,7 @@ _HOMES = {
         "StepLimit",
         "UserRequired",
     ),
+    "hit": ("SearchHit", "SearchPage"),
     "message": ("File", "Image", "Message", "ToolCall", "Usage"),
     "models.echo": ("EchoModel",),
     "naming": ("SessionNamer", "title_from_first_message"),
@@ -121,6 +128,7 @@ _HOMES = {
         "TeamSession",
     ),
     "store": ("OpenRun", "Store"),
+    "store.watches": ("AsyncSessionWatch", "SessionWatch"),
     "stream": ("AsyncRunStream", "RunStream"),
     "summary": ("SessionSummaryManager",),
     "team": ("Team",),
@@ -137,6 +145,7 @@ __all__ = [
     "Agent",
     "AgentSession",
     "AsyncRunStream",
+    "AsyncSessionWatch",
     "BatchReport",
     "CacheStats",
     "Conflict",
@@ -173,8 +182,12 @@ __all__ = [
     "RunStatus",
     "RunStream",
     "SchemaMismatch",
+    "SearchHit",
+    "SearchPage",
+    "SearchUnavailable",
     "SessionBusy",
     "SessionCache",
+    "SessionChange",
     "SessionConflict",
     "SessionHeader",
     "SessionIdMissing",
@@ -184,6 +197,7 @@ __all__ = [
     "SessionPage",
     "SessionSummary",
     "SessionSummaryManager",
+    "SessionWatch",
     "SqliteDb",
     "StepLimit",
     "Store",

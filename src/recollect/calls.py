@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol, Unpack
+from typing import Any, Literal, Protocol, Unpack
 
 from recollect import checks, scribe
 from recollect.background import BACKGROUND
 from recollect.errors import InvalidArgument, SessionIdMissing, SessionNotFound
 from recollect.heartbeat import HEARTBEAT
+from recollect.hit import SearchPage
 from recollect.message import Message
 from recollect.naming import title_from_first_message
 from recollect.port import Access
@@ -29,7 +30,18 @@ from recollect.session import (
     SessionSummary,
     TeamSession,
 )
-from recollect.store import changes, continued, deletion, fork, lists, marks, removed, sessions, summaries
+from recollect.store import (
+    changes,
+    continued,
+    deletion,
+    fork,
+    hits,
+    lists,
+    marks,
+    removed,
+    sessions,
+    summaries,
+)
 from recollect.store.lists import SessionFilters
 
 
@@ -186,6 +198,43 @@ async def get_sessions(at: Call, **filters: Unpack[SessionFilters]) -> SessionPa
     """
     page: SessionPage = await at.do(lists.get_sessions, **(filters | {"user_id": at.user_id(filters.get("user_id"))}))
     return page
+
+
+async def search(
+    at: Call,
+    query: str,
+    *,
+    user_id: str | None = None,
+    kind: Literal["agent", "team"] | None = None,
+    agent_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 20,
+    cursor: str | None = None,
+) -> SearchPage:
+    """A page of what was said in the database's sessions that holds all of ``query``, newest first.
+
+    Messages are found, and names and summaries of sessions. ``query`` is made of words, ``"phrases"`` and beginnings
+    (``foo*``), whatever their case and accents; everything else is taken for a blank, so nothing is a mistake. ``kind``
+    and ``agent_id`` are those of the session. ``since`` is included, ``until`` is not; both mean the `SearchHit.time`.
+    Runs of members, and runs that were replaced, are not searched.
+
+    Raises:
+        InvalidArgument: the query has more than 1,000 characters; or a filter, the limit (1-100) or the cursor cannot
+            be accepted.
+        SearchUnavailable: SQLite was built without what searching needs.
+    """
+    return await hits.search(
+        at.access,
+        query,
+        user_id=at.user_id(user_id),
+        kind=kind,
+        agent_id=agent_id,
+        since=since,
+        until=until,
+        limit=limit,
+        cursor=cursor,
+    )
 
 
 async def get_run_output(

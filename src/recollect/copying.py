@@ -24,6 +24,7 @@ from recollect.errors import DatabaseError, InvalidArgument
 from recollect.port import Duplicate, Params, Row, Statement, Tx, drive, reads, writes
 from recollect.run import RunStatus
 from recollect.store import Store
+from recollect.store.indexed import TO_INDEX_STORED
 from recollect.store.rows import LOCK, OWNED
 from recollect.store.turns import new_token
 
@@ -328,6 +329,7 @@ async def _write(tx: Tx, pages: _Pages, known: Mapping[str, Row]) -> dict[str, C
         if rows:
             await tx.execute(*_inserts(table, rows, versions))
         add_rows(contents, table, rows)
+    await tx.execute(*((TO_INDEX_STORED, {"session_id": session_id}) for session_id in contents))
     return contents
 
 
@@ -391,7 +393,7 @@ def _replaced(table: str, row: Row, **changes: Any) -> Row:
     return tuple({**dict(zip(COLUMNS[table], row, strict=True)), **changes}.values())
 
 
-_ALL: Final = (*TABLES, "leases")
+_ALL: Final = (*TABLES, "leases", "documents", "indexed")
 
 _NEXT: Final = f"""
 select s.session_id, s.message_count, (

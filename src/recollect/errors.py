@@ -26,6 +26,7 @@
     │   ├── DatabaseUnreachable
     │   ├── NotADatabase
     │   ├── SchemaMismatch
+    │   ├── SearchUnavailable
     │   └── OutcomeUnknown          a change was stored or was not; read again before it is repeated
     └── ExtraMissing                an optional dependency is not installed (also an ImportError)
 
@@ -237,6 +238,12 @@ class SchemaMismatch(DatabaseError):
     """The database was written by a version that this one cannot work with."""
 
     code = "schema_mismatch"
+
+
+class SearchUnavailable(DatabaseError):
+    """SQLite was built without FTS5, which searching needs; all else works. Use a Python whose SQLite has it."""
+
+    code = "search_unavailable"
 
 
 class OutcomeUnknown(DatabaseError):

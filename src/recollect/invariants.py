@@ -90,6 +90,7 @@ CHECKS: Final = (
     Check("system messages", "runs name one that is not there, or it is none"),
     Check("messages without run", "messages belong to no run"),
     Check("rows without session", "sessions have no header"),
+    Check("search index", "messages that are not there can be found"),
     Check(
         "broken off",
         "runs ended without a word; they are read as interrupted, and the next run in their session records it",

@@ -18,6 +18,7 @@ from recollect.purge import is_due, purge
 from recollect.scribe import follow_up
 from recollect.setup import Setup
 from recollect.store import sessions
+from recollect.store.hits import keep_up
 from recollect.store.turns import Commit, new_id
 from recollect.tokens import TokenBudget
 from recollect.tools import RunContext, Work
@@ -143,11 +144,12 @@ class Planner(Setup):
             **particular,
         )
 
-    def _follow_up(self, access: Access, session_id: str) -> FollowUp | None:
-        """What comes after a completed run, now or in the background: names, summaries, and sessions to be deleted."""
+    def _follow_up(self, access: Access, session_id: str) -> FollowUp:
+        """What comes after a completed run, now or in the background: names, summaries, and sessions to be deleted.
+
+        And, where somebody searches in this process, that what was said is found fast.
+        """
         scribe, expires = self.scribe, self.expire_after is not None
-        if not (scribe.names or scribe.summaries or expires):
-            return None
 
         async def after(commit: Commit) -> None:
             if scribe.summaries or scribe.names_now(commit):
@@ -155,6 +157,8 @@ class Planner(Setup):
                 await self._afterwards(access, key, lambda later: follow_up(later, scribe, session_id, commit))
             if expires and is_due(self.db.home):
                 await self._afterwards(access, ("purge",), purge)
+            if scribe.background:
+                keep_up(self.db.home)
 
         return after
 

@@ -17,6 +17,7 @@ from recollect.invariants import Fault
 from recollect.port import Duplicate, Params, Row, Tx, reads, writes
 from recollect.run import RunStatus
 from recollect.store import Store
+from recollect.store.indexed import TO_INDEX
 from recollect.store.newest import ALIVE
 from recollect.store.rows import LOCK
 from recollect.store.turns import new_token
@@ -133,7 +134,7 @@ async def _mend_session(tx: Tx, session_id: str, *, dry_run: bool) -> list[Chang
             break
         changes += made
     if changes:
-        await tx.execute((_RENEW, p))
+        await tx.execute((_RENEW, p), (TO_INDEX, p))
     return _told(changes, dry_run=dry_run)
 
 
@@ -253,6 +254,13 @@ _LOST_PROMPT: Final = f"""
 )
 """
 
+_FOUND_IN_VAIN: Final = """
+recollect_documents d left join recollect_indexed i on i.session_id = d.session_id
+where d.session_id = :session_id and (i.session_id is null or d.run_seq > 0 and not exists (
+    select 1 from recollect_messages m where m.session_id = d.session_id and m.run_seq = d.run_seq and m.idx = d.idx
+) and i.epoch = (select s.epoch from recollect_sessions s where s.session_id = d.session_id))
+"""
+
 _IDLE_LEASE: Final = """
 l.session_id = :session_id and not exists (
     select 1 from recollect_runs r
@@ -266,7 +274,15 @@ _MENDS: Final = (
         f"select null, 'there', 'deleted' where {_LEFT_OVER}",
         tuple(
             f"delete from recollect_{table} where session_id = :session_id and {_LEFT_OVER}"
-            for table in ("values", "prompts", "leases")
+            for table in ("values", "prompts", "leases", "documents", "indexed")
+        ),
+    ),
+    _Mend(
+        "search index",
+        f"select null, 'finds what is not there', 'to be made anew' where exists (select 1 from {_FOUND_IN_VAIN})",
+        (
+            "delete from recollect_documents where session_id = :session_id",
+            "update recollect_indexed set epoch = 0, due = 1 where session_id = :session_id",
         ),
     ),
     _Mend(

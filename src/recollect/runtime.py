@@ -13,6 +13,7 @@ from recollect.scribe import Scribe
 from recollect.session import SessionHeader
 from recollect.store import Store
 from recollect.store.lists import SessionFilters
+from recollect.store.watches import AsyncSessionWatch, SessionWatch
 
 
 class Runtime(Closing):
@@ -48,6 +49,8 @@ class Runtime(Closing):
     aget_chat_history = waiting(calls.get_chat_history)
     get_sessions = blocking(calls.get_sessions)
     aget_sessions = waiting(calls.get_sessions)
+    search = blocking(calls.search)
+    asearch = waiting(calls.search)
     get_run_output = blocking(calls.get_run_output)
     aget_run_output = waiting(calls.get_run_output)
     get_last_run_output = blocking(calls.get_last_run_output)
@@ -112,6 +115,24 @@ class Runtime(Closing):
     def aiter_sessions(self, **filters: Unpack[SessionFilters]) -> AsyncIterator[SessionHeader]:
         """As `iter_sessions`, for ``async for``."""
         return self.db.aiter_sessions(**self._scoped(filters))
+
+    def watch_sessions(
+        self, user_id: str | None = None, session_id: str | None = None, since: str | None = None
+    ) -> SessionWatch:
+        """Changes of the database's sessions as they happen, by any process: of a user's, of one session, or of all.
+
+        ``since`` is the cursor of the last change that was told: what was missed is told first.
+
+        Raises:
+            InvalidArgument: an id cannot be one, or the cursor was not given out by a watcher.
+        """
+        return self.db.watch_sessions(user_id if user_id is not None else self.user_id, session_id, since)
+
+    def awatch_sessions(
+        self, user_id: str | None = None, session_id: str | None = None, since: str | None = None
+    ) -> AsyncSessionWatch:
+        """As `watch_sessions`, for ``async for``."""
+        return self.db.awatch_sessions(user_id if user_id is not None else self.user_id, session_id, since)
 
     def export_user(self, user_id: str) -> Iterator[dict[str, Any]]:
         """Every session of a user with all that is stored in it, as JSON values."""

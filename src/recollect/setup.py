@@ -270,6 +270,11 @@ class Setup(Runtime):
     _metadata_texts: dict[str, str]
     _given: dict[str, Any]
 
+    @property
+    def has_own_db(self) -> bool:
+        """Whether it was given a database; else its sessions are in memory."""
+        return self._given["db"] is not None
+
     def close(self) -> None:
         """Wait for names and summaries under way, then let go of the database, and of models that were given by name.
 

@@ -81,6 +81,8 @@ async def _look(tx: Tx, ids: Sequence[str]) -> Sight:
         tables = {name: _Rows(tx, name, bounds) for name in _KEYS}
         for session_id in ids:
             await _Session(session_id, tables, sight, now).look()
+        [found] = await tx.execute((_FOUND_IN_VAIN, bounds))
+        sight.faults += [Fault("search index", session_id, (run_seq, idx)) for session_id, run_seq, idx in found]
     return sight
 
 
@@ -273,6 +275,22 @@ def _order(value: Any) -> tuple[int, Any]:
     return (1, value.encode(errors="surrogatepass")) if isinstance(value, str) else (2, value)
 
 
+# What was found until now of a session that was rewritten is made anew before it is found again.
+_FOUND_IN_VAIN: Final = """
+select d.session_id, d.run_seq, d.idx from recollect_documents d
+left join recollect_indexed i on i.session_id = d.session_id
+left join recollect_sessions s on s.session_id = d.session_id
+where d.session_id >= :first and d.session_id <= :last
+    and (s.session_id is null or i.session_id is null or i.epoch = s.epoch and d.run_seq > 0 and not exists (
+        select 1 from recollect_messages m
+        where m.session_id = d.session_id and m.run_seq = d.run_seq and m.idx = d.idx
+    ))
+order by d.session_id, d.run_seq, d.idx
+"""
+
+_IDS: Final = ("documents", "indexed")
+"""Tables that hold sessions, too, beside those whose rows are looked at."""
+
 _NEXT: Final = (
     " union ".join(
         f"""
@@ -280,7 +298,7 @@ _NEXT: Final = (
         select distinct session_id from recollect_{table} where session_id > :after order by session_id limit :limit
     ) {table}_ids
     """
-        for table in _KEYS
+        for table in (*_KEYS, *_IDS)
     )
     + " order by 1 limit :limit"
 )

@@ -222,6 +222,7 @@ ISOLATED: dict[str, Any] = {
     "print_response": lambda agent, s, user: agent.print_response("Hi", session_id=s, user_id=user),
     "regenerate": lambda agent, s, user: agent.regenerate("r", session_id=s, user_id=user),
     "run": lambda agent, s, user: agent.run("Hi", session_id=s, user_id=user),
+    "search": lambda agent, _, user: agent.search("hi", user_id=user),
     "set_session_name": lambda agent, s, user: agent.set_session_name(s, session_name="Hers", user_id=user),
     "update_session_state": lambda agent, s, user: agent.update_session_state({"a": 1}, s, user_id=user),
 }

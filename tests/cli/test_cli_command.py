@@ -33,8 +33,8 @@ def test_help_tells_the_exit_codes(recollect: Command) -> None:
 
 def test_what_belongs_to_later_releases_is_not_offered() -> None:
     commands = get_command().commands
-    assert sorted(commands) == ["chat", "copy", "doctor", "migrate", "sessions"]
-    of_sessions = "archive delete export import list name pin purge rename show tag"
+    assert sorted(commands) == ["chat", "copy", "doctor", "migrate", "serve", "sessions"]
+    of_sessions = "archive delete export import list name pin purge rename search show tag"
     assert sorted(commands["sessions"].commands) == of_sessions.split()
 
 

@@ -61,7 +61,7 @@ def test_the_doctor_tells_of_the_server_and_the_schema(server: Command) -> None:
     [[version]] = query(server, "show server_version")
     assert found["database"]["detail"].endswith(f"Postgres {version}")
     assert found["encoding"] == {"check": "encoding", "status": "ok", "detail": "UTF8", "examples": []}
-    assert found["schema"]["detail"] == "2, the newest"
+    assert found["schema"]["detail"] == "3, the newest"
     assert found["content"]["detail"] == "sessions: 1, runs: 1, messages: 2"
     assert "replica" not in found
 
@@ -123,11 +123,11 @@ def test_a_replica_is_noted_and_its_content_checked(server: Command) -> None:
 def test_migrate_makes_the_tables_and_then_has_nothing_to_do(empty: Command) -> None:
     with empty.store() as db:
         where = db.address
-    steps = "  0001 sessions\n  0002 teams_and_retention\n"
-    assert empty("migrate", "--dry-run").stdout == f"{where} would go to schema 2:\n{steps}"
+    steps = "  0001 sessions\n  0002 teams_and_retention\n  0003 search\n"
+    assert empty("migrate", "--dry-run").stdout == f"{where} would go to schema 3:\n{steps}"
     assert tables(empty) == set()
-    assert empty("migrate").stdout == f"{where} went to schema 2:\n{steps}"
-    assert empty("migrate").stdout == f"{where} has schema 2; there is nothing to do\n"
+    assert empty("migrate").stdout == f"{where} went to schema 3:\n{steps}"
+    assert empty("migrate").stdout == f"{where} has schema 3; there is nothing to do\n"
     assert problems(empty, code=0) == []
 
 
@@ -144,10 +144,10 @@ def test_any_number_may_migrate_and_work_at_the_same_moment(empty: Command) -> N
     told = [process.communicate(timeout=120) for process in migrating]
     assert [process.returncode for process in migrating] == [0] * 8, told
     assert [process.wait(120) for process in working] == [0] * 8
-    for step in ("0001", "0002"):
+    for step in ("0001", "0002", "0003"):
         took = sum(step in said for said, _ in told)
         assert took <= 1, "each step is taken once, and told by the one who took it"
-    assert query(empty, "select schema from recollect_schema order by schema") == [(1,), (2,)]
+    assert query(empty, "select schema from recollect_schema order by schema") == [(1,), (2,), (3,)]
     assert findings(empty)["content"]["detail"] == "sessions: 8, runs: 8, messages: 16"
 
 
@@ -167,7 +167,7 @@ def test_a_newer_schema_that_this_program_may_work_with_is_no_fault(server: Comm
 
 
 def _with_one_more_step(dialect: str) -> tuple[Step, ...]:
-    return (*_STEPS, Step(3, "notes", 2, "alter table recollect_sessions add column note text"))
+    return (*_STEPS, Step(4, "notes", 3, "alter table recollect_sessions add column note text"))
 
 
 _STEPS = migrate.steps("postgres")
@@ -178,10 +178,10 @@ def test_a_new_release_works_on_the_previous_schema_until_it_is_migrated(
 ) -> None:
     monkeypatch.setattr(migrate, "steps", _with_one_more_step)
     server("chat", "Hi")
-    assert findings(server)["schema"]["detail"] == "2 of 3; it works, and is brought there by: recollect migrate"
-    assert "would go from schema 2 to 3:\n  0003 notes" in server("migrate", "--dry-run").stdout
-    assert query(server, "select max(schema) from recollect_schema") == [(2,)]
-    assert "went from schema 2 to 3:\n  0003 notes" in server("migrate").stdout
+    assert findings(server)["schema"]["detail"] == "3 of 4; it works, and is brought there by: recollect migrate"
+    assert "would go from schema 3 to 4:\n  0004 notes" in server("migrate", "--dry-run").stdout
+    assert query(server, "select max(schema) from recollect_schema") == [(3,)]
+    assert "went from schema 3 to 4:\n  0004 notes" in server("migrate").stdout
     server("chat", "Hi again")
     monkeypatch.undo()
     server("chat", "And the release before goes on")
@@ -192,7 +192,7 @@ def test_a_new_release_that_needs_its_schema_says_how_to_get_it(
     server: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "steps", _with_one_more_step)
-    monkeypatch.setattr(schema, "NEEDED", 3)
+    monkeypatch.setattr(schema, "NEEDED", 4)
     with PostgresDb(server.db) as db, pytest.raises(SchemaMismatch, match="run: recollect migrate --db URL"):
         db.get_header("s")
     server("migrate")
@@ -204,10 +204,10 @@ def test_the_calls_that_distribute_are_for_every_table_with_the_id_and_that_of_s
     assert calls[0] == "select create_distributed_table('recollect_sessions', 'session_id', colocate_with => 'none')"
     assert list(calls[1:]) == [
         f"select create_distributed_table('recollect_{table}', 'session_id', colocate_with => 'recollect_sessions')"
-        for table in ("leases", "messages", "prompts", "runs", "values")
+        for table in ("documents", "indexed", "leases", "messages", "prompts", "runs", "values")
     ]
     assert {call.split("'")[1] for call in calls} == set(expected("postgres").tables)
-    assert distribute.calls({"recollect_sessions", "recollect_runs", "recollect_values"}) == calls[1:4]
+    assert distribute.calls({"recollect_sessions", "recollect_runs", "recollect_values"}) == calls[1:6]
 
 
 def test_what_is_missing_to_distribute_is_said_and_nothing_is_done(empty: Command) -> None:

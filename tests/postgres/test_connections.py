@@ -248,7 +248,7 @@ def test_the_tables_are_made_when_first_needed_by_many_at_once() -> None:
             for done in [threads.submit(turn, db, f"s{number}") for number, db in enumerate(stores)]:
                 done.result()
         assert len(stores[0].get_sessions()) == 8
-        assert stores[0].schema_version() == (2, 2)
+        assert stores[0].schema_version() == (3, 3)
     finally:
         for db in stores:
             db.close()

@@ -66,6 +66,7 @@ ONE: dict[str, Callable[[PostgresDb, OpenRun], Any]] = {
     "get_values": lambda db, _: db.get_values("s", "state"),
     "get_metrics": lambda db, _: db.get_metrics("s"),
     "get_sessions": lambda db, _: db.get_sessions("ada"),
+    "count_sessions": lambda db, _: db.count_sessions("u"),
     "find_sessions_by_prefix": lambda db, _: db.find_sessions_by_prefix("s"),
     "set_session_name": lambda db, _: db.set_session_name("s", "Plan"),
     "update_values": lambda db, _: db.update_values("s", "state", {"k": 5}),

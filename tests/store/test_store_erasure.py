@@ -93,7 +93,10 @@ async def _live(db: Face, mark: str) -> None:
 
 def _rows(db: Face) -> str:
     store = db.db.home
-    return "".join(str(store.transact(change_rows, f"select * from recollect_{table}")) for table in TABLES)
+    return "".join(
+        str(store.transact(change_rows, f"select * from recollect_{table}"))
+        for table in (*TABLES, "documents", "indexed")
+    )
 
 
 def _held(cache: SessionCache) -> bytes:
@@ -132,6 +135,8 @@ async def test_nothing_is_left_of_a_deleted_user_and_all_of_another(db: Face, th
     CACHE.clear()
     for mark in ("ada4711", "bob0815"):
         await _live(db, mark)
+    assert {hit.user_id for hit in await db.search("cut off")} == {"ada4711-user", "bob0815-user"}
+    await db.index_sessions()
     home = type(db)(db.db.home, db.clock)  # type: ignore[call-arg]
     for held in (_rows(db).encode(), _held(CACHE), *([_bytes(db)] if _bytes(db) else [])):
         assert b"ada4711" in held

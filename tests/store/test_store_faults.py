@@ -31,6 +31,7 @@ from recollect.db.sqlite import SqliteDb
 from recollect.errors import DatabaseBusy, DatabaseError, DatabaseUnreachable, OutcomeUnknown
 from recollect.history import HistoryLimits
 from recollect.port import Tx, writes
+from recollect.query import Query
 from recollect.run import RunOutput, RunStatus
 from recollect.selection import Filter
 from recollect.session import AgentSession, SessionSummary
@@ -43,8 +44,11 @@ from recollect.store import (
     continued,
     copies,
     deletion,
+    documents,
     export,
     fork,
+    hits,
+    indexed,
     lists,
     marks,
     names,
@@ -60,6 +64,13 @@ from recollect.store.summaries import Unsummarised
 pytestmark = pytest.mark.anyio
 
 Make = Callable[[SqliteDb], Face]
+
+WANTED = hits.Wanted(
+    query=Query.of("hi"),
+    params={"user_id": None, "kind": None, "agent_id": None, "since": 0},
+    before=(1 << 62, "", 0, 0, 0),
+    limit=20,
+)
 
 TOKEN = 77
 """Of the claim on session ``s``."""
@@ -219,6 +230,7 @@ CASES = {
     "update values": Case(changes.update_values, lambda _: given("s", "state", {"k": 2, "l": 3})),
     "get metrics": Case(sessions.get_metrics, lambda _: given("s")),
     "list": Case(lists.get_sessions, lambda _: given()),
+    "count": Case(lists.count_sessions, lambda _: given("u")),
     "find by prefix": Case(lists.find_sessions_by_prefix, lambda _: given("u")),
     "ids of a user": Case(deletion.list_ids, lambda _: given("u")),
     "iterate": Case(lists.iter_sessions, lambda _: given(limit=1)),
@@ -295,7 +307,20 @@ CASES = {
     "finish summary too late": Case(
         summaries.finish_summary, lambda world: given("u1", world.since, 2, SessionSummary(summary="Talk."), 9)
     ),
+    "find hits": Case(hits.find_hits, lambda _: given(WANTED)),
+    "read step": Case(documents.read_step, lambda _: given("s")),
+    "write step": Case(documents.write_step, lambda world: given(_step(world.run.epoch))),
+    "get mark": Case(indexed.get_mark, lambda _: given()),
+    "list unindexed": Case(indexed.list_unindexed, lambda _: given({"changed": -indexed.EVER}, 5)),
+    "move mark": Case(indexed.move_mark, lambda _: given()),
 }
+
+
+def _step(epoch: int) -> documents.Step:
+    """A document of session ``s``."""
+    was, now = documents.Progress(0, 0, 0), documents.Progress(epoch, 1, 1)
+    said = documents.Text(1, 0, 0, "Hi")
+    return documents.Step("s", was, now, version=1, is_last=True, keys=("k",), texts=(said,))
 
 
 def _of_the_store() -> set[Any]:
@@ -307,8 +332,13 @@ def _of_the_store() -> set[Any]:
     return marked | {method.__wrapped__ for method in vars(Store).values() if hasattr(method, "__wrapped__")}
 
 
+OTHERWISE = {hits.search, documents.index_sessions}
+"""The one goes on where it cannot have what it finds be found faster, the other goes on where it was; tested below."""
+
+
 def test_no_operation_of_the_store_is_missing_here() -> None:
-    assert {case.operation.__name__ for case in CASES.values()} == {operation.__name__ for operation in _of_the_store()}
+    tested = {case.operation.__name__ for case in CASES.values()}
+    assert tested == {operation.__name__ for operation in _of_the_store() - OTHERWISE}
 
 
 class Course(NamedTuple):
@@ -353,6 +383,42 @@ async def test_each_statement_may_fail_and_all_is_as_before_or_as_after(
                 await case.done(db, world)
                 assert store.faults.fired or error, (fault, call)
                 assert store.rows() == good.states[-1], (fault, call)
+
+
+async def test_a_search_says_that_it_failed_or_finds_everything(
+    world: World, face: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hits, "keep_up", lambda _: None)  # the database is made anew for each fault
+    case = Case(hits.search, lambda _: given("hi", limit=100))
+    good = await course(case, world, face, tmp_path)
+    with world.copied(tmp_path) as store:
+        wanted = store.search("hi", limit=100)
+        faults = [fault for at in range(0, len(good.ran), 4) for fault in store.faults_at(at)]
+    assert len(wanted) > 1
+    for fault in faults:
+        with world.copied(tmp_path) as store:
+            store.faults.arm(fault)
+            with contextlib.suppress(DatabaseError):
+                assert await face(store).search("hi", limit=100) == wanted, fault
+            store.faults.watch()
+            assert await face(store).search("hi", limit=100) == wanted, fault
+
+
+async def test_indexing_that_failed_goes_on_where_it_was(world: World, face: Make, tmp_path: Path) -> None:
+    good = await course(Case(documents.index_sessions, lambda _: given()), world, face, tmp_path)
+    with world.copied(tmp_path) as store:
+        wanted = store.search("hi", limit=100)
+        faults = [fault for at in range(0, len(good.ran), 5) for fault in store.faults_at(at)]
+    for fault in faults:
+        with world.copied(tmp_path) as store:
+            store.faults.arm(fault)
+            with contextlib.suppress(DatabaseError):
+                await face(store).index_sessions()
+            assert store.faults.fired, fault
+            store.faults.watch()
+            await face(store).index_sessions()
+            assert store.transact(indexed.list_unindexed, {"changed": -indexed.EVER}, 9) == []
+            assert store.search("hi", limit=100) == wanted, fault
 
 
 async def test_after_a_failure_readers_and_writers_both_go_on(world: World, face: Make, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from store_kit import TWO, Face, dump, turn, user
+from watch_kit import heard, opened
 
+from recollect.change import Cursor, SessionChange
 from recollect.errors import SessionNotFound, UserRequired
 from recollect.selection import Filter
 from recollect.session import AgentSession
@@ -26,6 +28,9 @@ EMPTY = object()
 REFUSED = object()
 """SessionNotFound is raised."""
 
+WHEN_THERE_WERE_NONE = str(Cursor(0, 0, 0))
+ALIVE = SessionChange(kind="changed", session_id="hers", cursor="")
+
 AS_ALICE: dict[str, tuple[Call, object]] = {
     "get_session": (lambda db, s: db.get_session(s, "alice"), NONE),
     "get_header": (lambda db, s: db.get_header(s, "alice"), NONE),
@@ -39,8 +44,13 @@ AS_ALICE: dict[str, tuple[Call, object]] = {
     "get_sessions": (lambda db, s: db.get_sessions("alice"), EMPTY),
     "get_sessions by name": (lambda db, s: db.get_sessions("alice", name="Secret"), EMPTY),
     "get_sessions by metadata": (lambda db, s: db.get_sessions("alice", metadata={"k": 1}, tags=["red"]), EMPTY),
+    "search": (lambda db, _: db.search("hi", user_id="alice"), EMPTY),
+    "search of names": (lambda db, _: db.search('"secret plan"', user_id="alice", limit=100), EMPTY),
+    "count_sessions": (lambda db, _: db.count_sessions("alice", name="Secret"), EMPTY),
     "find_sessions_by_prefix": (lambda db, s: db.find_sessions_by_prefix(s[:3], user_id="alice"), EMPTY),
     "iter_sessions": (lambda db, s: _each(db, "iter_sessions", user_id="alice"), EMPTY),
+    "watch_sessions": (lambda db, _: _told(db, "watch_sessions", "alice", since=WHEN_THERE_WERE_NONE), EMPTY),
+    "watch_sessions of one": (lambda db, s: _told(db, "watch_sessions", "alice", s, since=None), REFUSED),
     "set_session_name": (lambda db, s: db.set_session_name(s, "Mine", "alice"), REFUSED),
     "update_values": (lambda db, s: db.update_values(s, "state", {"k": 2}, "alice"), REFUSED),
     "update_values of metadata": (lambda db, s: db.update_values(s, "metadata", {"n": 2}, "alice"), REFUSED),
@@ -73,11 +83,19 @@ AS_ALICE: dict[str, tuple[Call, object]] = {
 OTHERWISE = {
     "create_session": "makes a session and opens none; an id that is taken is a conflict, whoever holds it",
     "claim_session": "tested below",
+    "index_sessions": "tells how many, and nothing of them",
     "append_messages": "by the token of a run, which only its beginner has",
     "finish_run": "by the token of a run",
     "close": "of the whole database",
     "transact": "runs the operations above",
 }
+
+
+async def _told(db: Face, method: str, *args: Any, since: str | None) -> list[SessionChange]:
+    """What a watcher is told at once; of one session, when it begins to be watched, nothing but that it is there."""
+    async with opened(db, method, *args, since=since) as watch:
+        change = await heard(watch, 0.0 if since else 0.3)
+        return [change] if change else [ALIVE] if since is None else []
 
 
 async def _each(db: Face, method: str, *args: Any, **filters: Any) -> list[Any]:

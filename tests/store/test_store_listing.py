@@ -229,3 +229,25 @@ async def test_so_many_tags_and_values_can_be_asked_for_and_no_more(db: Face) ->
             await db.get_sessions(**wanted)
     with pytest.raises(InvalidArgument, match="metadata: no more than 16"):
         await db.get_sessions(metadata=dict.fromkeys(map(str, range(17)), 1))
+
+
+async def test_sessions_are_counted_as_they_are_listed_and_no_further_than_is_asked(db: Face) -> None:
+    for session_id, owner, kind in (("a", "u", "agent"), ("b", "u", "team"), ("c", "w", "agent"), ("d", None, "agent")):
+        await db.create_session(session_id, user_id=owner, kind=kind, agent_id="g" if kind == "agent" else None)
+    await db.set_session_name("a", "Crème brûlée")
+    await db.archive_session("b")
+    wanted: list[dict[str, Any]] = [
+        {},
+        {"user_id": "u"},
+        {"kind": "team"},
+        {"agent_id": "g"},
+        {"team_id": "t"},
+        {"name": "creme"},
+        {"archived": True},
+        {"user_id": "u", "archived": False},
+    ]
+    counts = [await db.count_sessions(**filters) for filters in wanted]
+    assert counts == [len(await ids(db, **filters)) for filters in wanted] == [4, 2, 1, 3, 0, 1, 1, 1]
+    assert await db.count_sessions(most=3) == 3
+    with pytest.raises(InvalidArgument, match="most"):
+        await db.count_sessions(most=-1)

@@ -119,6 +119,7 @@ GONE: dict[str, Callable[[Face], Awaitable[Any]]] = {
     "get_values": lambda db: db.get_values("s", "state"),
     "get_metrics": lambda db: db.get_metrics("s"),
     "get_sessions": ids,
+    "count": lambda db: db.count_sessions(),
     "find by prefix": lambda db: db.find_sessions_by_prefix("s"),
     "set_session_name": lambda db: db.set_session_name("s", "Name"),
     "update_values": lambda db: db.update_values("s", "state", {"k": 2}),

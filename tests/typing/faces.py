@@ -8,16 +8,21 @@ from recollect import (
     Agent,
     AgentSession,
     AsyncRunStream,
+    AsyncSessionWatch,
     BatchReport,
     EchoModel,
     Message,
     RunOutput,
     RunStream,
+    SearchHit,
+    SearchPage,
+    SessionChange,
     SessionHeader,
     SessionNamer,
     SessionPage,
     SessionSummary,
     SessionSummaryManager,
+    SessionWatch,
     SqliteDb,
     TeamSession,
     title_from_first_message,
@@ -46,6 +51,8 @@ assert_type(agent.get_session("s"), AgentSession | TeamSession | None)
 assert_type(agent.get_session_messages("s", last_n_runs=3), list[Message])
 assert_type(agent.get_chat_history(session_id="s"), list[Message])
 assert_type(agent.get_sessions(user_id="u"), SessionPage)
+assert_type(agent.search("hi", user_id="u"), SearchPage)
+assert_type(agent.search("hi")[0], SearchHit)
 assert_type(agent.iter_sessions(), Iterator[SessionHeader])
 assert_type(agent.aiter_sessions(), AsyncIterator[SessionHeader])
 assert_type(agent.get_session_name("s"), str)
@@ -89,6 +96,13 @@ async def awaited(db: SqliteDb) -> None:
     assert_type(db.aexport_user("u"), AsyncIterator[dict[str, Any]])
     assert_type(await db.apurge_sessions(limit=10), int)
     assert_type(db.get_sessions(user_id="u", limit=10), SessionPage)
+    with db.watch_sessions("u") as changes:
+        assert_type(changes, SessionWatch)
+        assert_type(next(changes), SessionChange)
+    async with agent.awatch_sessions(session_id="s") as awaited_changes:
+        assert_type(awaited_changes, AsyncSessionWatch)
+        assert_type(await anext(awaited_changes), SessionChange)
+    assert_type(await db.asearch("hi", limit=10), SearchPage)
     async with agent.arun("Hi", stream=True) as stream:
         async for event in stream:
             assert_type(event.content, str | None)

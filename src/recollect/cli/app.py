@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import recollect
-from recollect.cli import chat, copy, doctor, migrate, sessions
+from recollect.cli import chat, copy, doctor, migrate, serve, sessions
 from recollect.cli.database import DEFAULT
 from recollect.cli.screen import aside
 from recollect.errors import (
@@ -94,5 +94,6 @@ def root(
 app.command("chat")(chat.chat)
 app.add_typer(sessions.app, name="sessions")
 app.command("copy")(copy.copy)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("migrate")(migrate.migrate)

@@ -19,12 +19,17 @@ Db = Annotated[
 ]
 
 
-def address(context: typer.Context, given: str | None) -> str:
-    """The database that was named nearest to the command."""
+def named(context: typer.Context, given: str | None) -> str | None:
+    """The database that was named nearest to the command; None where none was."""
     outer = context.parent
     while given is None and outer is not None:
         given, outer = outer.params.get("db"), outer.parent
-    return given or DEFAULT
+    return given or None
+
+
+def address(context: typer.Context, given: str | None) -> str:
+    """The database that a command works on."""
+    return named(context, given) or DEFAULT
 
 
 def opened(context: typer.Context, given: str | None) -> Store:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from recollect.cli import marks, names, show, transfer
+from recollect.cli import marks, names, search, show, transfer
 from recollect.cli.database import Db, existing
 from recollect.cli.screen import ago, aside, cut, line, out, plural, print_headers, say, short_ids
 from recollect.cli.which import Several, Which, find
@@ -71,6 +71,7 @@ def list_sessions(
 
 
 app.command("show")(show.show)
+app.command("search")(search.search)
 
 
 @app.command("rename")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
 from recollect import checks
 from recollect.background import BACKGROUND
-from recollect.db import migrate, owner
+from recollect.db import fulltext, migrate, owner
 from recollect.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -37,7 +37,8 @@ from recollect.forking import let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
 from recollect.locks import FairLock, Gate, Mutex, Place, is_main_thread
 from recollect.port import Clock, Duplicate, Mode, Operation, P, Params, Row, Statement, drive, mode_of
-from recollect.store import Store
+from recollect.store import LOOKS, Store
+from recollect.watching import WATCHERS, Signals, Ticks
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +195,7 @@ class SqliteDb(Store):
         self.secure_delete = checks.flag("secure_delete", secure_delete)
         self._clock: Clock = clock or SystemClock()
         self._alive = _Alive()
+        self._watcher: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._begin_process()
@@ -227,6 +229,30 @@ class SqliteDb(Store):
         found: T = await loop.run_in_executor(self._read_threads(), self._read, work, mode)
         return found
 
+    @property
+    def signals(self) -> Callable[[], Signals]:
+        """Makes what tells that something was changed: SQLite is asked, a few times a second, and not the tables."""
+        return lambda: Ticks(self._pulse, LOOKS)
+
+    def _pulse(self) -> tuple[object, int]:
+        """What is another one after each commit; asked on a connection that does nothing else, which it counts for.
+
+        https://www.sqlite.org/pragma.html#pragma_data_version
+        """
+        if self.db_file is None:
+            writer = self._writer
+            return (writer, writer and writer.total_changes), self._clock.now()
+        visit = Mutex()
+        with visit:
+            self._gate.enter(visit)
+            try:
+                if self._watcher is None:
+                    self._watcher = self._connect()
+                [version] = self._watcher.execute("pragma data_version").fetchone()
+            except sqlite3.Error as error:
+                self._refuse(error)
+            return (self._watcher, version), self._clock.now()
+
     def vacuum(self) -> None:
         """Write the file anew without what was deleted, and empty the log next to it. Nobody can write meanwhile.
 
@@ -252,6 +278,7 @@ class SqliteDb(Store):
         """Vacuum, and wait for others so that the log can be emptied."""
         connection.execute(f"pragma busy_timeout = {int(self.timeout * 1000)}")
         try:
+            fulltext.forget_deleted(connection)
             connection.execute("vacuum")
             is_busy, *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
         finally:
@@ -265,6 +292,7 @@ class SqliteDb(Store):
 
         The next use opens it again.
         """
+        WATCHERS.end(self)
         BACKGROUND.settle(self, CLOSING)
         HEARTBEAT.forget(self)
         self._worker.stop()
@@ -313,12 +341,16 @@ class SqliteDb(Store):
         self._gate = Gate()
         self._shut = ExitStack()
         self._readers: list[sqlite3.Connection] = []
+        self._watcher = None
         self._worker = Worker(self._write_batch, "recollect-writer")
         self._executor = None
 
     def _let_go(self, *, memory: bool) -> None:
         while self._readers:
             self._readers.pop().close()
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
         if self._writer is not None and (memory or self.db_file is not None):
             self._writer.close()
             self._writer = None
@@ -515,6 +547,7 @@ class SqliteDb(Store):
         connection = self._connect()
         try:
             _migrate(connection, self._clock)
+            fulltext.set_up(connection)
             connection.execute("pragma busy_timeout = 0")  # from here on `_begin` waits, more fairly
         except sqlite3.Error as error:
             connection.close()

@@ -99,10 +99,10 @@ def _table_lacks(name: str, wanted: Table, there: Table | None) -> Iterator[Lack
         yield Lack("primary key", name, "defined otherwise" if there.key else "missing")
 
 
-_COLUMN: Final = re.compile(r"^\s+(\w+) (text|integer|bigint)\b(.*)$", re.MULTILINE)
+_COLUMN: Final = re.compile(r"^\s+(\w+) (text|integer|bigint|tsvector)\b(.*)$", re.MULTILINE)
 _KEY: Final = re.compile(r"primary key \(([^)]*)\)")
 _INDEX: Final = re.compile(
-    r"create (?P<unique>unique )?index (?:if not exists )?(?:\w+\.)?\w+ on (?:\w+\.)?(?P<table>\w+) ?"
+    r"create (?P<unique>unique )?index (?:if not exists )?(?:\w+\.)?\w+ on (?:\w+\.)?(?P<table>\w+) (?:using \w+ )?"
     r"\((?P<columns>[^)]*)\)(?: include ?\((?P<included>[^)]*)\))?(?: where (?P<condition>.*))?"
 )
 _WORD: Final = re.compile(r"'[^']*'|[a-z_]+|\d+|<=|>=|<>|<|>")
@@ -171,7 +171,8 @@ async def _in_postgres(tx: Tx) -> Parts:
 
 _SQLITE_COLUMNS: Final = """
 select m.name, c.name, c.type, c."notnull", c.pk from sqlite_master m, pragma_table_info(m.name) c
-where m.type = 'table' and substr(m.name, 1, 10) = 'recollect_' order by m.name, c.cid
+where m.type = 'table' and substr(m.name, 1, 10) = 'recollect_' and m.sql not like 'create virtual%'
+order by m.name, c.cid
 """
 
 _SQLITE_INDEXES: Final = """
@@ -179,7 +180,8 @@ select name, sql from sqlite_master where type = 'index' and sql is not null and
 """
 
 _OIDS: Final = ", ".join(
-    f"to_regclass('recollect_{table}')" for table in ("sessions", "values", "runs", "messages", "prompts", "leases")
+    f"to_regclass('recollect_{table}')"
+    for table in ("sessions", "values", "runs", "messages", "prompts", "leases", "documents", "indexed")
 )
 
 _IN_ITS_SCHEMA: Final = """

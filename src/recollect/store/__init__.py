@@ -5,16 +5,32 @@ An operation that takes a `Tx` runs in one transaction; one that takes an `Acces
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Concatenate
+from typing import Any, ClassVar, Concatenate, Final
 
 from recollect import vanishing
 from recollect.faces import LOOPS, THREADS, Closing, aiterating, blocking, iterating, waiting
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Access, Database, Operation, P, T, drive
-from recollect.store import begin, changes, deletion, export, fork, lists, marks, removed, sessions, turns
+from recollect.store import (
+    begin,
+    changes,
+    deletion,
+    documents,
+    export,
+    fork,
+    hits,
+    lists,
+    marks,
+    removed,
+    sessions,
+    turns,
+)
 from recollect.store.turns import OpenRun
+from recollect.store.watches import AsyncSessionWatch, SessionWatch
+from recollect.watching import Signals, Ticks
 
 __all__ = ["OpenRun", "Store", "keep_alive"]
 
@@ -26,6 +42,10 @@ def keep_alive(database: Database, run: OpenRun) -> None:
 
 def _renew(database: Database, tokens: list[int]) -> dict[int, bool]:
     return database.transact(turns.renew_leases, tokens)
+
+
+LOOKS: Final = 0.1
+"""Seconds between two looks at a database that does not tell when something was changed."""
 
 
 class Store(Closing, ABC):
@@ -41,6 +61,29 @@ class Store(Closing, ABC):
     def home(self) -> Store:
         """The database itself, where this is a cache before it."""
         return self
+
+    @property
+    def signals(self) -> Callable[[], Signals]:
+        """Makes what tells that something was changed. Here: nothing does, so a watcher has to look each time."""
+        return lambda: Ticks(lambda: (object(), time.time_ns() // 1000), LOOKS)
+
+    def watch_sessions(
+        self, user_id: str | None = None, session_id: str | None = None, since: str | None = None
+    ) -> SessionWatch:
+        """Changes of sessions as they happen, by any process: of a user's, of one session, or of all.
+
+        ``since`` is the cursor of the last change that was told: what was missed is told first.
+
+        Raises:
+            InvalidArgument: an id cannot be one, or the cursor was not given out by a watcher.
+        """
+        return SessionWatch(self.home, user_id, session_id, since)
+
+    def awatch_sessions(
+        self, user_id: str | None = None, session_id: str | None = None, since: str | None = None
+    ) -> AsyncSessionWatch:
+        """As `watch_sessions`, for ``async for``."""
+        return AsyncSessionWatch(self.home, user_id, session_id, since)
 
     @abstractmethod
     def transact(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -104,6 +147,12 @@ class Store(Closing, ABC):
     aget_metrics = waiting(sessions.get_metrics)
     get_sessions = blocking(lists.get_sessions)
     aget_sessions = waiting(lists.get_sessions)
+    search = blocking(hits.search)
+    asearch = waiting(hits.search)
+    index_sessions = blocking(documents.index_sessions)
+    aindex_sessions = waiting(documents.index_sessions)
+    count_sessions = blocking(lists.count_sessions)
+    acount_sessions = waiting(lists.count_sessions)
     find_sessions_by_prefix = blocking(lists.find_sessions_by_prefix)
     afind_sessions_by_prefix = waiting(lists.find_sessions_by_prefix)
     iter_sessions = iterating(lists.iter_sessions)

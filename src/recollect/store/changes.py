@@ -19,6 +19,7 @@ from recollect.run import FINISHED, RunOutput, RunStatus
 from recollect.session import AgentSession, Changes, SessionHeader, TeamSession
 from recollect.store import rows
 from recollect.store.deletion import clear_expired
+from recollect.store.indexed import TO_INDEX, TO_INDEX_ANEW, TO_INDEX_STORED
 from recollect.store.rows import HEADER, LIVE, MINE
 from recollect.store.sessions import HEADER_OF_MINE, get_snapshot
 from recollect.store.turns import digest, new_id, new_token
@@ -77,7 +78,7 @@ async def set_session_name(
     p = _mine(session_id, user_id) | rows.named(
         checks.name("session_name", name), checks.one_of("source", source, ("manual", "auto", "fallback"))
     )
-    named, header = await tx.execute((_NAME, p), (_HEADER_OF, p))
+    named, _, header = await tx.execute((_NAME, p), (TO_INDEX, p), (_HEADER_OF, p))
     rows.visible(named, session_id)
     return rows.header(header[0])
 
@@ -196,7 +197,7 @@ async def claim_session(tx: Tx, session_id: str, user_id: str) -> SessionHeader:
         SessionNotFound: there is no such session, or it is another user's.
     """
     p = _mine(session_id, checks.identifier("user_id", user_id))
-    _, header = await tx.execute((_CLAIM, p), (HEADER_OF_MINE, p))
+    _, _, header = await tx.execute((_CLAIM, p), (TO_INDEX_ANEW, p), (HEADER_OF_MINE, p))
     return rows.header(rows.visible(header, session_id))
 
 
@@ -305,7 +306,7 @@ on conflict (session_id, digest) do nothing
 
 async def _write(tx: Tx, p: Params, changes: Changes, *, preview: bool = False) -> SessionHeader:
     """Write changes into a session whose version was raised already."""
-    batch = _set_values(p, changes.values)
+    batch = [*_set_values(p, changes.values), (TO_INDEX_STORED, p)]
     if changes.name is not None:
         batch.append((_NAME_ONLY, p | _named(changes.name)))
     if changes.runs:

@@ -209,6 +209,7 @@ where {THIS_RUN} and {_IS_OPEN}
 # A row vanishes, so that whoever holds a copy of the session has to read all of it again.
 _DROP_UNFINISHED: Final = (
     "delete from recollect_messages where session_id = :session_id and run_seq = :run_seq and idx = :idx",
+    "delete from recollect_documents where session_id = :session_id and run_seq = :run_seq and idx = :idx",
     f"""
     update recollect_sessions as s set epoch = :epoch, message_count = s.message_count - (
         select count(*) from recollect_runs r where {THIS_RUN} and r.parent_run_id is null

@@ -221,7 +221,7 @@ _DELETE_REST: Final = tuple(
     delete from recollect_{table} where session_id = :session_id
     and not exists (select 1 from recollect_sessions s where s.session_id = :session_id)
     """
-    for table in ("values", "messages", "runs", "prompts", "leases")
+    for table in ("values", "messages", "runs", "prompts", "leases", "documents", "indexed")
 )
 
 _IDS: Final = "select session_id from recollect_sessions where user_id = :user_id limit 100"

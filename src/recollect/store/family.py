@@ -37,7 +37,7 @@ IN_FAMILY: Final = f"session_id = :session_id and run_seq {among('select f.run_s
 
 _DELETE_FAMILY: Final = tuple(
     f"with recursive {FAMILY} delete from recollect_{table} where {IN_FAMILY}"
-    for table in ("messages", "leases", "runs")
+    for table in ("documents", "messages", "leases", "runs")
 )
 
 _DELETE_PROMPT: Final = """

@@ -101,14 +101,7 @@ async def get_sessions(
         InvalidArgument: a filter, the limit (1-1000) or the cursor cannot be accepted.
     """
     checks.one_of("sort", sort, ("updated_at", "created_at"))
-    p: Params = {
-        "user_id": checks.optional_identifier("user_id", user_id),
-        "kind": None if kind is None else checks.one_of("kind", kind, ("agent", "team")),
-        "agent_id": checks.optional_identifier("agent_id", agent_id),
-        "team_id": checks.optional_identifier("team_id", team_id),
-        "name": None if name is None else rows.name_key(checks.key("name", name)),
-    }
-    conditions = [LIVE, *(condition for column, condition in _CONDITIONS.items() if p[column] is not None)]
+    p, conditions = _filters(user_id, kind, agent_id, team_id, name)
     conditions += [] if archived is None else [f"s.archived = {int(checks.flag('archived', archived))}"]
     conditions += [] if pinned is None else [f"s.pinned = {int(checks.flag('pinned', pinned))}"]
     conditions += _times(p, sort, since, until, cursor)
@@ -118,6 +111,45 @@ async def get_sessions(
     sessions = tuple(rows.header(row) for row in found[:limit])
     more = len(found) > limit
     return SessionPage(sessions=sessions, next_cursor=_cursor(sort, found[limit - 1]) if more else None)
+
+
+@may_lag
+@looks
+async def count_sessions(
+    tx: Tx,
+    user_id: str | None = None,
+    kind: Literal["agent", "team"] | None = None,
+    agent_id: str | None = None,
+    team_id: str | None = None,
+    name: str | None = None,
+    archived: bool | None = None,  # noqa: FBT001
+    most: int = 10_000,
+) -> int:
+    """How many sessions `get_sessions` would find by these filters; those beyond ``most`` are not counted.
+
+    Raises:
+        InvalidArgument: a filter or ``most`` cannot be accepted.
+    """
+    p, conditions = _filters(user_id, kind, agent_id, team_id, name)
+    conditions += [] if archived is None else [f"s.archived = {int(checks.flag('archived', archived))}"]
+    p["most"] = checks.count("most", most)
+    counted = f"select 1 from recollect_sessions s where {' and '.join(conditions)} limit :most"
+    [found] = await tx.execute((f"select count(*) from ({counted}) counted", p))
+    return int(found[0][0])
+
+
+def _filters(
+    user_id: str | None, kind: str | None, agent_id: str | None, team_id: str | None, name: str | None
+) -> tuple[Params, list[str]]:
+    """The conditions that are columns of the header, with their parameters."""
+    p: Params = {
+        "user_id": checks.optional_identifier("user_id", user_id),
+        "kind": None if kind is None else checks.one_of("kind", kind, ("agent", "team")),
+        "agent_id": checks.optional_identifier("agent_id", agent_id),
+        "team_id": checks.optional_identifier("team_id", team_id),
+        "name": None if name is None else rows.name_key(checks.key("name", name)),
+    }
+    return p, [LIVE, *(condition for column, condition in _CONDITIONS.items() if p[column] is not None)]
 
 
 @may_lag

@@ -13,6 +13,7 @@ from recollect.run import RunStatus
 from recollect.session import SessionHeader
 from recollect.store import rows
 from recollect.store.claims import CLAIM, DUE, FREE, HOLD, Due
+from recollect.store.indexed import TO_INDEX
 from recollect.store.newest import newest
 from recollect.store.rows import HEADER, MINE
 
@@ -75,7 +76,7 @@ async def finish_naming(
         "named": int(name is not None),
         **rows.named("" if name is None else checks.name("session_name", name), source),
     }
-    [found] = await tx.execute((_FINISH, p))
+    found, _ = await tx.execute((_FINISH, p), (TO_INDEX, p))
     return rows.header(found[0]) if found else None
 
 

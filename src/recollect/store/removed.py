@@ -19,6 +19,7 @@ from recollect.store.family import (
     preview_of,
     show_opening,
 )
+from recollect.store.indexed import TO_INDEX
 from recollect.store.rows import LOCK
 from recollect.store.sessions import THERE, of_session
 from recollect.store.turns import new_token
@@ -47,7 +48,9 @@ async def delete_run(tx: Tx, run_id: str, session_id: str, user_id: str | None =
     [(_, place, parent, status, _)] = [row for row in family if row[0] == run_id]
     top = parent is None
     p |= {"place": place, "top": int(top), "completed": int(top and status == RunStatus.completed)}
-    asked, *_ = await tx.execute((ASKED, p), (FORGET_SUMMARY, p), (_UNCOUNT, p), *delete_family(p, family))
+    asked, *_ = await tx.execute(
+        (ASKED, p), (FORGET_SUMMARY, p), (_UNCOUNT, p), (TO_INDEX, p), *delete_family(p, family)
+    )
     if top:
         await show_opening(tx, p | {"was": preview_of(asked)})
 

@@ -10,6 +10,7 @@ from recollect.port import Params, Tx, at_once, reads, writes
 from recollect.run import RunOutput, RunStatus
 from recollect.session import SessionSummary, read_summary
 from recollect.store import rows
+from recollect.store.indexed import TO_INDEX
 from recollect.store.newest import ALIVE, newest, stored_as
 from recollect.store.rows import MINE, RUN
 
@@ -89,7 +90,7 @@ async def finish_summary(
     }
     [gate] = await tx.execute((_FINISH, p))
     if gate and summary is not None:
-        await tx.execute((_SET, p))
+        await tx.execute((_SET, p), (TO_INDEX, p))
     if not gate and tokens:
         await tx.execute((_COUNT, p))
     return bool(gate)

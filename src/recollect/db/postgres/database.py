@@ -23,6 +23,7 @@ from recollect.db.postgres.dialect import Command, Dialect, command
 from recollect.db.postgres.failures import PASSING, UNPREPARED, has_gone, typed
 from recollect.db.postgres.pools import Pools
 from recollect.db.postgres.schema import KIND, Facts, Schema, facts, look
+from recollect.db.postgres.signals import AT_EXIT, Notifier, PostgresSignals, get_pulse, notify
 from recollect.db.postgres.sources import AnyPool, Place
 from recollect.db.postgres.transaction import PostgresTx
 from recollect.db.postgres.wire import Wire
@@ -32,6 +33,7 @@ from recollect.forking import let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
 from recollect.port import Clock, Mode, Operation, P, Params, World, drive, is_at_once, is_laggard, mode_of
 from recollect.store import Store
+from recollect.watching import WATCHERS, Signals
 
 T = TypeVar("T")
 
@@ -118,6 +120,7 @@ class PostgresDb(Store):
         self._look = look(self._dialect.qualified("recollect_schema"))
         self._settings = _local_settings(self._pools.address)
         self._is_ready = False
+        self._notifier = Notifier(self._notify)
         let_go_at_fork(self)
 
     @property
@@ -163,6 +166,14 @@ class PostgresDb(Store):
         """
         return drive(self._ask(THREADS, operation))
 
+    @property
+    def signals(self) -> Callable[[], Signals]:
+        """Makes what tells that something was changed: notifications, and a look every second at what was committed."""
+        return lambda: PostgresSignals(lambda: self.transact(get_pulse), self._pools.address)
+
+    def _notify(self, payload: str) -> None:
+        self.transact(notify, payload)
+
     def vacuum(self) -> None:
         """Let go of the room that deleted rows still take in our tables. Others may work on meanwhile."""
         drive(self._apart(THREADS, self._vacuum))
@@ -188,8 +199,10 @@ class PostgresDb(Store):
 
         The next use opens others. An existing pool that was given is left open.
         """
+        WATCHERS.end(self)
         BACKGROUND.settle(self, CLOSING)
         HEARTBEAT.forget(self)
+        self._notifier.flush(AT_EXIT)
         for pools in {self._pools, self._reading}:
             pools.close()
 
@@ -205,6 +218,7 @@ class PostgresDb(Store):
     def after_fork(self, *, child: bool) -> None:
         """Go on; the child knows nothing of its parent's event loops."""
         if child:
+            self._notifier.begin_process()
             for pools in {self._pools, self._reading}:
                 pools.begin_process()
 
@@ -234,6 +248,8 @@ class PostgresDb(Store):
                     await source.give(world, place, wire.connection)
             if not isinstance(answer, Failed):
                 self._is_ready = True
+                if mode_of(operation) is Mode.write:
+                    self._notifier.tell(operation, args, kwargs, answer)
                 return answer
             await self._recover(answer, tx, tries, world)
         raise AssertionError
@@ -253,14 +269,16 @@ class PostgresDb(Store):
             await world.sleep(random.uniform(0.001, 0.01) * tries)  # noqa: S311 - no secret
 
     def _transaction(self, wire: Wire, operation: Operation[..., Any]) -> PostgresTx:
+        mode, ears = mode_of(operation), self._notifier.ears
         return PostgresTx(
             wire,
             self._dialect,
-            mode_of(operation),
+            mode,
             at_once=is_at_once(operation),
             given=self._given(),
             look=None if self._is_ready else self._look,
             settings=self._settings,
+            ears=ears if mode is Mode.write and ears.is_due else None,
         )
 
     def _given(self) -> Params:

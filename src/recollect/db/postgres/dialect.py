@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from recollect.port import Params
 
-_TABLES: Final = re.compile(r"\brecollect_(?:sessions|values|runs|messages|prompts|leases|schema)\b")
+_TABLES: Final = re.compile(r"\brecollect_(?:sessions|values|runs|messages|prompts|leases|documents|indexed|schema)\b")
 _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 _ALONG: Final = re.compile(r"{along \w+}")
 _NOT_HERE: Final = re.compile(r"{one}.*?{/one}|{/?many}", re.DOTALL)

@@ -15,7 +15,7 @@ from recollect.errors import SchemaMismatch
 
 KIND: Final = "postgres"
 
-NEEDED: Final = 2
+NEEDED: Final = 3
 """The oldest schema this program works with; a database that has less must be migrated first."""
 
 # Any number will do, as long as every version of this program takes the same one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg import errors
 
 from recollect.db.postgres.dialect import BEGIN, BEGIN_READING, COMMIT, ROLLBACK, Command, Dialect
+from recollect.db.postgres.ears import Ears
 from recollect.db.postgres.wire import Wire
 from recollect.port import Duplicate, Missing, Mode, Params, Row, Statement
 
@@ -15,6 +16,7 @@ class PostgresTx:
     __slots__ = (
         "_at_once",
         "_dialect",
+        "_ears",
         "_given",
         "_is_open",
         "_look",
@@ -35,6 +37,7 @@ class PostgresTx:
         given: Params,
         look: Command | None = None,
         settings: Command | None = None,
+        ears: Ears | None = None,
     ) -> None:
         self._wire = wire
         self._dialect = dialect
@@ -45,6 +48,8 @@ class PostgresTx:
         """A look at the schema, sent before the first statement in the same trip."""
         self._settings = settings
         """Settings for this transaction alone, sent likewise."""
+        self._ears = ears
+        """Where it is asked, likewise, whether anybody listens."""
         self._is_open = False
         self.is_committing = False
         """Whether a commit was sent, so that without an answer nobody knows whether it happened."""
@@ -59,6 +64,7 @@ class PostgresTx:
         explicit = self._is_open or not (ends and self._needs_no_begin(len(batch)))
         looks = self._look is not None
         before = self._before(explicit=explicit)
+        ears, self._ears = self._ears, None
         after = [COMMIT] if explicit and ends else []
         self._is_open, self.is_committing = explicit, ends and self._mode is Mode.write
         try:
@@ -72,6 +78,8 @@ class PostgresTx:
             raise Missing from error
         self.has_stored = self.has_stored or self.is_committing
         self._is_open, self.is_committing = explicit and not ends, False
+        if ears is not None:
+            ears.learn(answers[len(before) - 1])
         found = iter(answers[len(before) :])
         return [[] if command is None else next(found) for command in made]
 
@@ -108,5 +116,6 @@ class PostgresTx:
         if self._is_open:
             return []
         begin = (BEGIN_READING if self._mode is Mode.read else BEGIN) if explicit else None
-        before, self._look = (begin, self._look, self._settings), None
+        question = None if self._ears is None else self._ears.question
+        before, self._look = (begin, self._look, self._settings, question), None
         return [command for command in before if command is not None]

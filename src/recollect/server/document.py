@@ -1,0 +1,161 @@
+"""The OpenAPI document: what the routes say of themselves, with the errors that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from recollect.server.limits import Limits
+from recollect.server.problem import MEDIA_TYPE
+from recollect.server.route import Route
+
+ABOUT: Final = """\
+Sessions of agents and teams, with the routes of Agno's AgentOS and, under `/v1`, what these lack.
+
+Every error is a JSON object with a text `detail` and a `code` that programs may rely on. A session of somebody else
+is answered as one that does not exist."""
+
+PROBLEM: Final = {
+    "type": "object",
+    "title": "Problem",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:recollect:session_not_found"]},
+        "title": {"type": "string", "examples": ["Not Found"]},
+        "status": {"type": "integer", "examples": [404]},
+        "detail": {"type": "string", "examples": ["there is no session 'trip'"]},
+        "code": {"type": "string", "examples": ["session_not_found"]},
+        "argument": {"type": "string", "description": "The argument that was refused."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "loc": {"type": "array", "items": {"type": "string"}},
+                    "msg": {"type": "string"},
+                },
+            },
+        },
+        "run_id": {"type": "string", "description": "The stored run that failed."},
+        "session_id": {"type": "string"},
+    },
+}
+
+_SHARED: Final = {
+    "401": "Who makes the request is not known",
+    "403": "The caller may not do this",
+    "404": "It does not exist, or is not the caller's",
+    "422": "Something cannot be accepted",
+    "429": "Too many requests; Retry-After says when to come again",
+    "default": "Any other error",
+}
+
+_EVENTS: Final = (
+    'event: RunStarted\ndata: {"event":"RunStarted","session_id":"s","run_id":"r","created_at":1788000000}\n\n'
+    'event: RunContent\ndata: {"event":"RunContent","session_id":"s","run_id":"r","created_at":1788000000,'
+    '"content":"Hello"}\n\n'
+)
+
+
+_EVENT: Final = {
+    "type": "object",
+    "description": "One of the events.",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
+
+def options(route: Route) -> dict[str, Any]:
+    """What FastAPI is told of a route."""
+    doc = (route.endpoint.__doc__ or "").strip()
+    summary, _, more = doc.partition(".")
+    is_json = route.media_type == "application/json"
+    told: dict[int | str, Any] = {status: dict(said) for status, said in route.responses.items()}
+    if not is_json:
+        ok = told.setdefault(200, {"description": "What happens, as it happens"})
+        example = {"example": _EVENTS} if route.shape is not None else {}
+        schema = _EVENT if route.media_type == "text/event-stream" else {"type": "object"}
+        ok["content"] = {route.media_type: {"schema": schema, **example}}
+        if route.shape is not None:
+            ok["model"] = route.shape
+    empty: dict[str, Any] = {"response_class": Response} if route.status == HTTPStatus.NO_CONTENT else {}
+    return empty | {
+        "methods": [route.method],
+        "status_code": route.status,
+        "response_model": route.shape if is_json and route.status != HTTPStatus.NO_CONTENT else None,
+        "responses": told,
+        "summary": " ".join(summary.split()),
+        "description": " ".join(more.split()) or None,
+        "operation_id": f"{route.tag.lower()}_{route.endpoint.__name__}",
+        "tags": [route.tag],
+    }
+
+
+def documented(app: FastAPI, limits: Limits, unguarded: set[str]) -> Callable[[], dict[str, Any]]:
+    """What makes the document of an application, once."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, limits, unguarded)
+        return app.openapi_schema
+
+    return openapi
+
+
+def _document(app: FastAPI, limits: Limits, unguarded: set[str]) -> dict[str, Any]:
+    made = get_openapi(
+        title=app.title, version=app.version, openapi_version="3.1.0", description=ABOUT, routes=app.routes
+    )
+    parts = made.setdefault("components", {})
+    schemas = parts.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = PROBLEM
+    parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operation in _operations(made):
+        operation["responses"] |= {status: _problem(what) for status, what in _SHARED.items()}
+        if path in unguarded:
+            del operation["responses"]["401"]
+        else:
+            operation["security"] = [{"token": []}]
+        for parameter in operation.get("parameters", ()):
+            _complete(parameter, limits)
+    return made
+
+
+def _operations(made: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in made["paths"].items():
+        for operation in item.values():
+            yield path, operation
+
+
+def _problem(what: str) -> dict[str, Any]:
+    return {"description": what, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
+def _complete(parameter: dict[str, Any], limits: Limits) -> None:
+    """Say what this server's limits are, and give examples of what there is everywhere."""
+    if parameter["name"] == "limit":
+        bounded = next(one for one in parameter["schema"]["anyOf"] if one["type"] == "integer")
+        bounded["maximum"] = limits.page
+    if parameter["name"] in _EXAMPLES:
+        parameter.setdefault("example", _EXAMPLES[parameter["name"]])
+
+
+_EXAMPLES: Final = {
+    "session_id": "0199f0a8-7c1e-7d2a-9d55-5a1c0f3c2b11",
+    "run_id": "0199f0a8-7c20-7b11-8a4e-1f0d9c6b7a55",
+    "agent_id": "travel-desk",
+    "team_id": "travel-team",
+    "user_id": "ada",
+    "Idempotency-Key": "payment-17",
+}
