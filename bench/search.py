@@ -118,7 +118,8 @@ def _sessions(count: int) -> Iterator[Rows]:
     for number in range(count // MESSAGES):
         session_id, user_id = f"session-{number:06}", f"user-{number % USERS}"
         at = began + number * (86_400_000_000 * 300 // (count // MESSAGES))
-        keys = " ".join(key_of(*pair) for pair in (("kind", "agent"), ("agent_id", "cook"), ("user_id", user_id)))
+        owner = {"session_id": session_id, "kind": "agent", "agent_id": "cook", "user_id": user_id}
+        keys = " ".join(key_of(*pair) for pair in owner.items())
         said = chance.choices(words, cum_weights=weights, k=MESSAGES * WORDS)
         texts = [" ".join(said[place : place + WORDS]) for place in range(0, len(said), WORDS)]
         times = [at + place // 2 * 1_700_000 for place in range(MESSAGES)]

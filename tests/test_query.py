@@ -24,6 +24,16 @@ TEXTS = {
     "\u1112\u1161\u11ab\u1100\u116e\u11a8어": ["한", "국", "어"],
     "x" * 70: ["x" * 64, "x" * 6],
     " … !? ": [],
+    "हिन्दी की कि का": ["हिन्दी", "की", "कि", "का"],
+    "தமிழ் বাংলা": ["தமிழ்", "বাংলা"],
+    "กิน กัน": ["ก", "ิ", "น", "ก", "ั", "น"],
+    "العَرَبِيَّة العـــربية": ["العربية", "العربية"],
+    "ｶﾞｲﾄﾞ ガイド": ["ガ", "イ", "ド", "ガ", "イ", "ド"],
+    "Łódź Ørsted Đà Æther Þór ISPARTA \u0131sparta": ["lodz", "orsted", "da", "aether", "thor", "isparta", "isparta"],
+    "٢٠٢٦ ۲۰۲۶ \uff12\uff10\uff12\uff16": ["2026", "2026", "2026"],
+    "O\u2019Neil O\u02bcNeil O'Neil": ["o", "neil", "o", "neil", "o", "neil"],
+    "here\u200bthere": ["here", "there"],
+    "Yes🎉! 👍🏽👍 ❤️ 👩\u200d🚀 🇩🇪 →": ["yes", "🎉", "👍", "👍", "❤", "👩", "🚀", "🇩", "🇪"],
 }
 
 
@@ -52,6 +62,7 @@ QUERIES = {
     "* \" ' () AND": [("and",)],
     "東京": [("東", "京")],
     "a a A": [("a",)],
+    "🎉 ok👍": [("🎉",), ("ok", "👍")],
     "!!! \x00 \ud800": [],
 }
 
@@ -97,6 +108,9 @@ SHOWN = {
     ("東京都に行きました", "京都"): "東[京都]に行きました",
     ("aa bb cc", '"aa bb" "bb cc"'): "[aa bb cc]",
     ("nothing of it", "else"): "nothing of it",
+    ("We won 🎉🎉 today, Łukasz", "🎉 lukasz"): "We won [🎉🎉] today, [Łukasz]",
+    ("fish fishes fishing", "fish*"): "[fish] [fishes] [fishing]",
+    ("a b a b c", '"a b c"'): "a b [a b c]",
     ("x " * 9 + "one " + "y " * 200 + "one two " + "z " * 200, "two one"): None,
 }
 

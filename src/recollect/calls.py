@@ -205,6 +205,7 @@ async def search(
     query: str,
     *,
     user_id: str | None = None,
+    session_id: str | None = None,
     kind: Literal["agent", "team"] | None = None,
     agent_id: str | None = None,
     since: datetime | None = None,
@@ -215,8 +216,9 @@ async def search(
     """A page of what was said in the database's sessions that holds all of ``query``, newest first.
 
     Messages are found, and names and summaries of sessions. ``query`` is made of words, ``"phrases"`` and beginnings
-    (``foo*``), whatever their case and accents; everything else is taken for a blank, so nothing is a mistake. ``kind``
-    and ``agent_id`` are those of the session. ``since`` is included, ``until`` is not; both mean the `SearchHit.time`.
+    (``foo*``), whatever their case and accents; everything else is taken for a blank, so nothing is a mistake. All
+    sessions of the user are searched, unless ``session_id`` names one; ``kind`` and ``agent_id`` are those of the
+    session. ``since`` is included, ``until`` is not; both mean the `SearchHit.time`.
     Runs of members, and runs that were replaced, are not searched.
 
     Raises:
@@ -228,6 +230,7 @@ async def search(
         at.access,
         query,
         user_id=at.user_id(user_id),
+        session_id=session_id,
         kind=kind,
         agent_id=agent_id,
         since=since,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from recollect.errors import SessionNotFound
+from recollect.hit import SearchPage
 from recollect.message import Message
 from recollect.run import transcript_html
 from recollect.session import AgentSession, TeamSession
@@ -87,6 +89,37 @@ class Conversation:
             return await self.agent.aget_chat_history(last_n_runs=last_n_runs)
         except SessionNotFound:
             return []
+
+    def search(
+        self,
+        query: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> SearchPage:
+        """What was said in this session that holds all of ``query``, newest first, as the agent's ``search`` finds it.
+
+        To search all sessions of the user, ask the agent: ``chat.agent.search(query)``.
+        """
+        return self.agent.search(
+            query, session_id=self.session_id, since=since, until=until, limit=limit, cursor=cursor
+        )
+
+    async def asearch(
+        self,
+        query: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> SearchPage:
+        """As `search`."""
+        return await self.agent.asearch(
+            query, session_id=self.session_id, since=since, until=until, limit=limit, cursor=cursor
+        )
 
     def __repr__(self) -> str:
         return f"Conversation({self.session_id} with {self.agent.id})"

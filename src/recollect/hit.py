@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice, takewhile
 from typing import Any, Final, Literal
 
 import msgspec
@@ -111,35 +112,51 @@ def _found(block: str, query: Query) -> list[tuple[int, int, int]]:
     """Where terms are in a text, each with which of them it is."""
     seen = list(places(block))
     words = [word for word, _, _ in seen]
+    places_of: dict[str, list[int]] = {}
+    for place, word in enumerate(words):
+        places_of.setdefault(word, []).append(place)
     found: list[tuple[int, int, int]] = []
     for number, term in enumerate(query.terms):
         width = len(term.words)
-        at = (at for at in range(len(words) - width + 1) if _is_at(words, at, term))
+        at = (at for at in _begins(places_of, term) if _is_at(words, at, term))
         found += [(seen[begin][1], seen[begin + width - 1][2], number) for begin in at]
     return sorted(found)[:MOST]
+
+
+def _begins(places_of: dict[str, list[int]], term: Term) -> Iterator[int]:
+    """Where the first word of a term is."""
+    first, *others = term.words
+    if others or not term.is_prefix:
+        yield from places_of.get(first, ())
+        return
+    for word, at in places_of.items():
+        if word.startswith(first):
+            yield from at
 
 
 def _is_at(words: Sequence[str], at: int, term: Term) -> bool:
     *whole, last = term.words
     end = at + len(whole)
-    if not (words[end].startswith(last) if term.is_prefix else words[end] == last):
+    if end >= len(words) or words[at:end] != whole:
         return False
-    return words[at:end] == whole
+    return words[end].startswith(last) if term.is_prefix else words[end] == last
 
 
 def _cut(line: str, found: Sequence[tuple[int, int, int]]) -> tuple[str, tuple[Mark, ...]]:
     if len(line) <= SNIPPET:
         return line, _merged(found, 0, len(line), 0)
-    begin = _begin(line, max(found, key=lambda one: (_shown(found, one[0]), -one[0]))[0]) if found else 0
+    best = max(range(len(found)), key=lambda place: _shown(found, place), default=None)
+    begin = 0 if best is None else _begin(line, found[best][0])
     end = _end(line, begin)
     lead, tail = "…" if begin else "", "…" if end < len(line) else ""
     return lead + line[begin:end].rstrip() + tail, _merged(found, begin, end, len(lead) - begin)
 
 
-def _shown(found: Sequence[tuple[int, int, int]], start: int) -> int:
-    """How many different terms are shown where a snippet shows this place first."""
-    until = start + SNIPPET - BEFORE
-    return len({term for begin, end, term in found if start <= begin and end <= until})
+def _shown(found: Sequence[tuple[int, int, int]], first: int) -> int:
+    """How many different terms are shown where a snippet shows this one of them first."""
+    until = found[first][0] + SNIPPET - BEFORE
+    near = takewhile(lambda one: one[0] < until, islice(found, first, None))
+    return len({term for _, end, term in near if end <= until})
 
 
 def _begin(line: str, first: int) -> int:

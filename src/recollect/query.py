@@ -1,8 +1,9 @@
 """What is looked for, and the words that a text is found by: the same in Python and on every database. Pure.
 
-Text is folded (case, accents, forms of one letter) and cut into words. Scripts that put no blanks between words are cut
-into single characters, and every two that stand side by side are looked up as one; what is asked for must then stand
-side by side in the text. So a query finds what a reader would find, and databases need no parser of their own.
+Text is folded (case, accents, forms of one letter) and cut into words. Emoji, and scripts that put no blanks between
+words, are cut into single characters, and every two that stand side by side are looked up as one; what is asked for
+must then stand side by side in the text. So a query finds what a reader would find, and databases need no parser of
+their own.
 """
 
 from __future__ import annotations
@@ -29,17 +30,35 @@ PART: Final = 50_000
 OVERLAP: Final = 500
 """Characters that two parts have in common, so that what stands side by side does so in one of them."""
 
-_UNSPACED: Final = (
+_ALONE: Final = (
     "\u0e00-\u0eff"  # Thai, Lao
     "\u1000-\u109f\u1780-\u17ff"  # Myanmar, Khmer
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"  # kana, and signs that repeat
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
     "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"  # Hangul, whose particles stick to its words
+    "\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"  # emoji and the like
 )
-_TOKEN: Final = re.compile(rf"(?!_)\w(?:(?<=[{_UNSPACED}])|(?:(?![_{_UNSPACED}])\w){{0,{WORD - 1}}})")
-_IS_UNSPACED: Final = re.compile(rf"[{_UNSPACED}]")
-_VOICED: Final = "\u3099\u309a"
-"""Marks that make another letter of kana, and not an accent."""
+"""Characters that are words of their own."""
+
+_TOKEN: Final = re.compile(rf"[{_ALONE}]|[^ {_ALONE}]{{1,{WORD}}}")
+_IS_ALONE: Final = re.compile(rf"[{_ALONE}]")
+
+_LETTERS: Final = {
+    "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ħ": "h", "ŧ": "t", "\u0131": "i",
+    "\u0640": "",  # tatweel, which makes an Arabic word longer on paper
+    "\u02bb": " ", "\u02bc": " ",  # letters that look like an apostrophe, which is a blank
+    "\u200b": " ",  # where a word ends that has no blank behind it
+}  # fmt: skip
+"""Letters that Unicode does not take apart, as they are typed where there is no key for them."""
+
+_CHOICE: Final = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Marks that choose between two pictures of one character."""
+
+_ACCENTS: Final = frozenset({1, 7, *range(10, 37), *range(200, 255)})
+"""What Unicode calls the marks over, under and in letters, and the points of Hebrew, Arabic and Syriac."""
+
+_HALVES: Final = re.compile("[\uff66-\uff9d][\uff9e\uff9f]")
+"""Kana of half the width, whose mark is a character of its own."""
 
 _ASKED: Final = re.compile(r'"([^"]*)(?:"(\*)?|$)|([^\s"]+)')
 _QUOTES: Final = str.maketrans("“”„‟«»\uff02\uff0a\u3000", '"""""""* ')
@@ -58,25 +77,57 @@ class _Folded(dict[int, str]):
 
 
 def _fold(character: str) -> str:
-    if unicodedata.category(character) == "Cf":  # soft hyphens and the like, in the midst of a word
+    if character in _LETTERS:
+        return _LETTERS[character]
+    if unicodedata.category(character) == "Cf" or _is_tint(character):  # soft hyphens and the like, in midst of a word
         return ""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
-    return unicodedata.normalize("NFC", "".join(c for c in plain if c in _VOICED or not unicodedata.combining(c)))
+    return unicodedata.normalize("NFC", "".join(map(_plain, plain)))
+
+
+def _is_tint(character: str) -> bool:
+    """Whether it says what the skin of an emoji is like."""
+    return "\U0001f3fb" <= character <= "\U0001f3ff"
+
+
+def _plain(character: str) -> str:
+    """A character that was taken apart, as it is in a word; nothing where it is an accent, a blank where it is none."""
+    if character in _LETTERS:
+        return _LETTERS[character]
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
+    if unicodedata.category(character) in ("Mn", "Mc"):
+        return "" if _is_accent(character) else character
+    return character if character.isalnum() or _is_emoji(character) else " "
+
+
+def _is_accent(character: str) -> bool:
+    """Whether a mark is no letter of its own, as vowels are in India, and in kana what makes another sound of one.
+
+    https://www.unicode.org/reports/tr44/#Canonical_Combining_Class_Values
+    """
+    return unicodedata.combining(character) in _ACCENTS or bool(_CHOICE.match(character))
+
+
+def _is_emoji(character: str) -> bool:
+    return unicodedata.category(character) == "So" and bool(_IS_ALONE.match(character))
 
 
 _FOLDED: Final = _Folded()
 
 
 def fold(text: str) -> str:
-    """Text without case, accents and other differences of form, character by character."""
-    if text.isascii():
-        return text.lower()
+    """Text without case, accents and other differences of form, character by character; between words are blanks."""
     return composed(text).translate(_FOLDED)
 
 
 def composed(text: str) -> str:
     """Text in which a letter and its accent are one character, as `fold` goes through it."""
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", _HALVES.sub(_whole, text))
+
+
+def _whole(halves: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", halves[0])
 
 
 def words_of(text: str) -> list[str]:
@@ -86,7 +137,10 @@ def words_of(text: str) -> list[str]:
 
 def places(text: str) -> Iterator[tuple[str, int, int]]:
     """The words of a `composed` text, each with where it begins and ends there."""
-    pieces = [fold(character) for character in text]
+    if text.isascii():
+        yield from ((found[0], found.start(), found.end()) for found in _TOKEN.finditer(text.translate(_FOLDED)))
+        return
+    pieces = [_FOLDED[ord(character)] for character in text]
     at = [place for place, piece in enumerate(pieces) for _ in piece]
     for found in _TOKEN.finditer("".join(pieces)):
         yield found[0], at[found.start()], at[found.end() - 1] + 1
@@ -98,9 +152,9 @@ def spelled(words: Iterable[str]) -> str:
 
 
 def pairs(words: Sequence[str]) -> Iterator[str]:
-    """What stands side by side where no blanks are put between words."""
+    """Words of one character that stand side by side."""
     for one, other in itertools.pairwise(words):
-        if _IS_UNSPACED.match(one) and _IS_UNSPACED.match(other):
+        if _IS_ALONE.match(one) and _IS_ALONE.match(other):
             yield one + other
 
 
@@ -135,7 +189,7 @@ class Term(msgspec.Struct, frozen=True):
 
     def lookups(self) -> Iterator[tuple[str, bool]]:
         """What a text that holds it is looked up by, and whether that is only how it begins."""
-        paired = [bool(_IS_UNSPACED.match(word)) for word in self.words]
+        paired = [bool(_IS_ALONE.match(word)) for word in self.words]
         last = len(self.words) - 1
         yield from ((pair, False) for pair in pairs(self.words))
         for place, word in enumerate(self.words):
@@ -153,7 +207,7 @@ class Query(msgspec.Struct, frozen=True):
     def of(cls, query: object) -> Query:
         """Read what somebody typed: words, ``"phrases"`` and beginnings (``foo*``). Nothing is a mistake.
 
-        What has no letter and no digit asks for nothing.
+        What has no letter, no digit and no emoji asks for nothing.
 
         Raises:
             InvalidArgument: it is no text, or has more than 1,000 characters.

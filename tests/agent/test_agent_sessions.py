@@ -222,7 +222,7 @@ ISOLATED: dict[str, Any] = {
     "print_response": lambda agent, s, user: agent.print_response("Hi", session_id=s, user_id=user),
     "regenerate": lambda agent, s, user: agent.regenerate("r", session_id=s, user_id=user),
     "run": lambda agent, s, user: agent.run("Hi", session_id=s, user_id=user),
-    "search": lambda agent, _, user: agent.search("hi", user_id=user),
+    "search": lambda agent, s, user: agent.search("hi", user_id=user, session_id=s),
     "set_session_name": lambda agent, s, user: agent.set_session_name(s, session_name="Hers", user_id=user),
     "update_session_state": lambda agent, s, user: agent.update_session_state({"a": 1}, s, user_id=user),
 }
@@ -235,6 +235,7 @@ WITHOUT_A_USER = {
     "iter_sessions": "pages of get_sessions; tested below",
     "replace": "makes another agent",
     "save_session": "takes a session that was read; tested below",
+    "watch_sessions": "tells of changes; tested with the store",
 }
 
 
@@ -308,6 +309,72 @@ async def test_a_conversation_works_with_await() -> None:
     assert await chat.aget_name() == chat.name == "First talk"
     assert len(await chat.aget_messages()) == len(await chat.aget_chat_history()) == 2
     assert (await chat.aget_session()).session_id == "mine"  # type: ignore[union-attr]
+
+
+ISOLATED_CHAT: dict[str, Any] = {
+    "get_chat_history": lambda chat, *_: chat.get_chat_history(),
+    "get_messages": lambda chat, *_: chat.get_messages(),
+    "get_name": lambda chat, *_: chat.get_name(),
+    "get_session": lambda chat, *_: chat.get_session(),
+    "print_response": lambda chat, *_: chat.print_response("Hi"),
+    "run": lambda chat, *_: chat.run("Hi"),
+    "search": lambda chat, *_: chat.search("hi"),
+    "set_name": lambda chat, *_: chat.set_name("Hers"),
+}
+"""What a conversation can do; where there is no plain method, its property does it."""
+
+
+@pytest.mark.parametrize("method", ISOLATED_CHAT)
+@pytest.mark.parametrize("owner", ["bob", None])
+async def test_a_conversation_of_alices_does_not_touch_what_is_not_hers(
+    bound: Any, method: str, owner: str | None
+) -> None:
+    agent = bound(EchoModel())
+    await agent.run("Hi", session_id="s", user_id=owner)
+    before = await agent.get_session("s")
+    chat = type(agent)(agent.agent.conversation("s", "alice"))
+    try:
+        found = await (ISOLATED_CHAT[method](chat) if chat.waits or "name" not in method else _named(chat, method))
+    except SessionNotFound:
+        found = None
+    assert found is None or len(found) == 0
+    after = await agent.get_session("s")
+    assert (after.version, after.to_dict()) == (before.version, before.to_dict())
+
+
+async def _named(chat: Any, method: str) -> str:
+    if method == "set_name":
+        chat.agent.name = "Hers"
+    name: str = chat.agent.name
+    return name
+
+
+def test_every_public_method_of_a_conversation_is_in_its_isolation_table() -> None:
+    chat = Agent(EchoModel()).conversation()
+    public = {name for name in dir(chat) if not name.startswith("_") and callable(getattr(chat, name))}
+    assert {name for name in public if f"a{name}" not in public} == {f"a{name}" for name in ISOLATED_CHAT}
+
+
+@pytest.mark.parametrize("user_id", ["ada", None])
+async def test_a_conversation_is_searched_and_no_other(bound: Any, user_id: str | None) -> None:
+    agent = bound(EchoModel())
+    chat = type(agent)(agent.agent.conversation("now", user_id))
+    assert len(await chat.search("fish")) == 0
+    await chat.run("Fish of today")
+    await agent.run("Fish of yesterday", session_id="then", user_id=user_id)
+    await agent.run("Fish of others", session_id="theirs", user_id="bob")
+    for _ in range(2):  # looked through, then found fast
+        page = await chat.search("fish")
+        assert [(hit.session_id, hit.role) for hit in page] == [("now", "assistant"), ("now", "user")]
+        assert [hit.role for hit in await chat.search("fish", limit=1)] == ["assistant"]
+        cursor = (await chat.search("fish", limit=1)).next_cursor
+        assert [hit.role for hit in await chat.search("fish", cursor=cursor)] == ["user"]
+        assert len(await chat.search("fish", since=page[0].time)) == 2
+        assert len(await chat.search("fish", until=page[0].time)) == 0
+        assert len(await chat.search("yesterday")) == 0
+        agent.agent.db.index_sessions()
+    await agent.delete_session("now")
+    assert len(await chat.search("fish")) == 0
 
 
 async def test_a_response_is_printed_as_it_comes(bound: Any) -> None:

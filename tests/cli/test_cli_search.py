@@ -44,6 +44,9 @@ def test_hits_are_filtered(filled: Command) -> None:
     assert found(filled, "spring", "--until", "2020-01-01") == []
     assert len(found(filled, "spr*", "--since", "2020-01-01T10:00")) == 5
     assert len(found(filled, "spring", "--limit", "2")) == 2
+    assert {session_id for session_id, _ in found(filled, "spring", "--session", "@last")} == {"trip-2"}
+    assert found(filled, "spring", "--session", "trip-1") == [("trip-1", "assistant"), ("trip-1", "user")]
+    assert "there is no session" in filled("sessions", "search", "x", "--session", "trip-1", "-u", "bob", code=3).stderr
 
 
 def test_more_hits_than_are_shown_are_told_and_none_too(filled: Command) -> None:

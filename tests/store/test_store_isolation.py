@@ -45,6 +45,7 @@ AS_ALICE: dict[str, tuple[Call, object]] = {
     "get_sessions by name": (lambda db, s: db.get_sessions("alice", name="Secret"), EMPTY),
     "get_sessions by metadata": (lambda db, s: db.get_sessions("alice", metadata={"k": 1}, tags=["red"]), EMPTY),
     "search": (lambda db, _: db.search("hi", user_id="alice"), EMPTY),
+    "search of one session": (lambda db, s: db.search("hi", user_id="alice", session_id=s), EMPTY),
     "search of names": (lambda db, _: db.search('"secret plan"', user_id="alice", limit=100), EMPTY),
     "count_sessions": (lambda db, _: db.count_sessions("alice", name="Secret"), EMPTY),
     "find_sessions_by_prefix": (lambda db, s: db.find_sessions_by_prefix(s[:3], user_id="alice"), EMPTY),

@@ -133,6 +133,9 @@ async def test_only_what_was_asked_for_is_found(db: Face) -> None:
         assert {hit.session_id for hit in await db.search("fish", agent_id="cook")} == {"a"}
         assert {hit.session_id for hit in await db.search("fish", user_id="ada", since=second)} == {"t"}
         assert {hit.session_id for hit in await db.search("fish", user_id="ada", until=second)} == {"a"}
+        assert {hit.session_id for hit in await db.search("fish", session_id="t")} == {"t"}
+        assert len(await db.search("fish", session_id="t", user_id="bob")) == 0
+        assert len(await db.search("fish", session_id="none")) == 0
         await db.index_sessions()
     await db.claim_session("n", "bob")
     assert {hit.session_id for hit in await db.search("fish", user_id="bob")} == {"n"}
@@ -289,6 +292,20 @@ async def test_old_sessions_are_not_looked_at_again_and_changes_of_them_are_seen
     db.clock.forward(-5000)  # the clock was wrong, and was put right
     await turn(db, "s", "horse")
     assert len(await db.search("horse")) == 2
+
+
+@anyio
+@pytest.mark.parametrize("db", [*TWO, ("postgres", "sync")], indirect=True, ids="-".join)
+async def test_what_was_said_after_a_clock_was_put_back_is_found_long_after(db: Face) -> None:
+    await turn(db, "s", "fish")
+    db.clock.forward(5000)
+    await db.search("fish")
+    db.clock.forward(-5000)
+    await turn(db, "t", "horse")
+    db.clock.forward(1000)
+    assert len(await db.search("horse")) == 2
+    assert (await db.transact(indexed.get_mark))[0] < db.clock.now()
+    assert (await db.transact(indexed.list_unindexed, {"changed": -indexed.EVER}, 9)) == []
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -80,6 +80,7 @@ chat = agent.conversation()
 assert_type(chat.run("Hi"), RunOutput)
 assert_type(chat.run("Hi", stream=True), RunStream)
 assert_type(chat.name, str)
+assert_type(chat.search("hi", limit=5), SearchPage)
 
 
 async def awaited(db: SqliteDb) -> None:
@@ -102,7 +103,8 @@ async def awaited(db: SqliteDb) -> None:
     async with agent.awatch_sessions(session_id="s") as awaited_changes:
         assert_type(awaited_changes, AsyncSessionWatch)
         assert_type(await anext(awaited_changes), SessionChange)
-    assert_type(await db.asearch("hi", limit=10), SearchPage)
+    assert_type(await db.asearch("hi", session_id="s", limit=10), SearchPage)
+    assert_type(await chat.asearch("hi"), SearchPage)
     async with agent.arun("Hi", stream=True) as stream:
         async for event in stream:
             assert_type(event.content, str | None)

@@ -12,7 +12,8 @@ from rich.text import Text
 from recollect.checks import encode
 from recollect.cli.database import Db, existing
 from recollect.cli.screen import aside, clock, cut, line, out, visible
-from recollect.errors import DatabaseBusy, DatabaseReadOnly
+from recollect.cli.which import find
+from recollect.errors import DatabaseBusy, DatabaseFull, DatabaseReadOnly
 from recollect.hit import SearchHit
 from recollect.store import Store
 from recollect.store.hits import MOST
@@ -25,6 +26,7 @@ def search(
     query: Annotated[str, typer.Argument(help='Words, "phrases" and beginnings (foo*).', show_default=False)],
     *,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Only this user's.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="Only this session: id, prefix or @last.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", help="Only sessions of the agent with this id.")] = None,
     kind: Annotated[Literal["agent", "team"] | None, typer.Option("--kind", help="Only those begun by this.")] = None,
     since: Annotated[
@@ -41,12 +43,14 @@ def search(
     """
     store = existing(context, db)
     _catch_up(store)
+    session_id = None if session is None else find(store, session, user).session_id
     found: list[SearchHit] = []
     cursor = None
     while len(found) <= limit:
         page = store.search(
             query,
             user_id=user,
+            session_id=session_id,
             agent_id=agent,
             kind=kind,
             since=None if since is None else since.astimezone(),
@@ -62,7 +66,7 @@ def search(
 
 def _catch_up(store: Store) -> None:
     """Have everything found fast, once, rather than look through it with each command."""
-    with suppress(DatabaseReadOnly, DatabaseBusy):  # then it is looked through
+    with suppress(DatabaseReadOnly, DatabaseBusy, DatabaseFull):  # then it is looked through
         store.index_sessions()
 
 

@@ -155,7 +155,7 @@ async def read_step(tx: Tx, session_id: str) -> Step | None:
     if is_last:
         texts += _of_session(at, name, summary)
     last = Progress(epoch, version, _LAST_RUN) if is_last else Progress(epoch, runs[-1][1], runs[-1][0])
-    owner = {"kind": kind, "agent_id": agent_id, "user_id": user_id}
+    owner = {"session_id": session_id, "kind": kind, "agent_id": agent_id, "user_id": user_id}
     keys = tuple(key_of(what, value) for what, value in owner.items() if value is not None)
     return Step(session_id, progress, last, version, is_last, keys, tuple(texts))
 

@@ -100,6 +100,7 @@ async def search(
     query: str,
     *,
     user_id: str | None = None,
+    session_id: str | None = None,
     kind: Literal["agent", "team"] | None = None,
     agent_id: str | None = None,
     since: datetime | None = None,
@@ -110,7 +111,8 @@ async def search(
     """A page of what was said that holds all of ``query``, newest first: messages, and names and summaries of sessions.
 
     ``query`` is made of words, ``"phrases"`` and beginnings (``foo*``), whatever their case and accents; everything
-    else is taken for a blank, so nothing is a mistake. ``kind`` and ``agent_id`` are those of the session. ``since`` is
+    else is taken for a blank, so nothing is a mistake. ``session_id`` searches one session, which need not be there;
+    ``kind`` and ``agent_id`` are those of the session. ``since`` is
     included, ``until`` is not; both mean the `SearchHit.time`. Runs of members, and runs that were replaced, are not
     searched.
 
@@ -123,6 +125,7 @@ async def search(
         query=Query.of(query),
         params={
             "user_id": checks.optional_identifier("user_id", user_id),
+            "session_id": checks.optional_identifier("session_id", session_id),
             "kind": None if kind is None else checks.one_of("kind", kind, ("agent", "team")),
             "agent_id": checks.optional_identifier("agent_id", agent_id),
             "since": -EVER if since is None else checks.moment("since", since),
@@ -226,7 +229,7 @@ def _params(wanted: Wanted, changed: int) -> Params:
 
 
 def _scope_keys(wanted: Wanted) -> Iterator[str]:
-    for name in ("user_id", "kind", "agent_id"):
+    for name in ("user_id", "session_id", "kind", "agent_id"):
         if (value := wanted.params[name]) is not None:
             yield key_of(name, value)
 

@@ -40,7 +40,12 @@ _CHANGED: Final = """coalesce((
     select i.version from recollect_indexed i where i.session_id = s.session_id and i.epoch = s.epoch and i.due = 0
 ), -1) < s.version"""
 
-_SCOPE: Final = {"user_id": "s.user_id = :user_id", "kind": "s.kind = :kind", "agent_id": "s.agent_id = :agent_id"}
+_SCOPE: Final = {
+    "user_id": "s.user_id = :user_id",
+    "session_id": "s.session_id = :session_id",
+    "kind": "s.kind = :kind",
+    "agent_id": "s.agent_id = :agent_id",
+}
 
 
 def scope(p: Params) -> str:
@@ -54,7 +59,10 @@ def unindexed(p: Params) -> str:
     Those with a time since then are found along the indexes of lists. A range with two ends tells Postgres that these
     are few.
     """
-    along = ("s.user_id = :user_id",) if p.get("user_id") is not None else ("s.kind = 'agent'", "s.kind = 'team'")
+    along = next(
+        ((_SCOPE[name],) for name in ("session_id", "user_id") if p.get(name) is not None),
+        ("s.kind = 'agent'", "s.kind = 'team'"),
+    )
     wanted = scope(p)
     branches = [
         f"""
@@ -76,7 +84,7 @@ def unindexed(p: Params) -> str:
 async def get_mark(tx: Tx) -> tuple[int, bool]:
     """From when on sessions may have been changed unseen; and whether it is time to move that on.
 
-    Where the clock was put back, that is a while ago by the clock as it is.
+    Where the clock was put back, nobody knows what was changed since: all are looked at, once.
     """
     [found] = await tx.execute((MARK, {}))
     return read_mark(found)
@@ -87,7 +95,7 @@ def read_mark(found: Sequence[Row]) -> tuple[int, bool]:
     if not found:
         return -EVER, True
     mark, now = found[0]
-    return (now - GRACE, True) if mark > now else (mark, mark < now - 2 * GRACE)
+    return (-EVER, True) if mark > now else (mark, mark < now - 2 * GRACE)
 
 
 @reads
