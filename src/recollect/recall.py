@@ -6,6 +6,7 @@ and nothing where the run has no user.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -14,12 +15,14 @@ import msgspec
 
 from recollect import checks
 from recollect.errors import RecollectError, SessionNotFound
+from recollect.hit import SearchHit
 from recollect.message import Message
+from recollect.query import Query, Term
 from recollect.run import RunOutputEvent, RunStatus
 from recollect.selection import Filter
 from recollect.session import CHAT_SKIP_ROLES, CHAT_SKIP_STATUSES, SessionHeader
 from recollect.store import lists, sessions
-from recollect.store.rows import name_key
+from recollect.store.hits import MOST, search
 from recollect.tools import Tool, ToolResult, Work, result_of
 
 MOST_RUNS: Final = 100
@@ -27,6 +30,18 @@ MOST_RUNS: Final = 100
 
 TOTAL_CHARS: Final = 16_000
 """Characters of what was said that one call tells."""
+
+TERMS: Final = 8
+"""Words that are looked for, of those that a model names."""
+
+STEM: Final = 3
+"""Letters from which on a word is looked for as the beginning of one."""
+
+PAGES: Final = 3
+"""Pages of hits that are looked at for each word; the session itself may fill some."""
+
+SNIPPETS: Final = 3
+"""Places that are shown of a session in which the words are."""
 
 MESSAGE_CHARS: Final = 2000
 PREVIEW_CHARS: Final = 200
@@ -83,7 +98,7 @@ def search_past_sessions(query: str | None = None) -> str:
     Read one with read_past_session.
 
     Args:
-        query: words to look for in their names and in what was last said in them; the newest ones unless given
+        query: words to look for in their names and in all that was said in them; the newest ones unless given
     """
     raise NotImplementedError
 
@@ -106,29 +121,73 @@ async def _chat_history(work: Work, num_chats: int | None) -> dict[str, Any]:
 async def _search(work: Work, query: str | None, most: int, runs: int) -> dict[str, Any]:
     if work.context.user_id is None:
         return {"sessions": [], "note": "There is nothing to search: nobody is named whose conversations these are."}
-    words = name_key(query or "").split()
-    found = []
-    for header in await _headers(work, query if words else None, most):
-        try:
-            chats = _chats(await _said(work, header.session_id, work.context.user_id, runs))
-        except SessionNotFound:
-            continue  # deleted since it was listed, or its time is over
-        if rank := _rank(words, [header.name, header.preview, *(text for chat in chats for text in chat.values())]):
-            previews = [{role: checks.preview(text, PREVIEW_CHARS) for role, text in chat.items()} for chat in chats]
-            found.append((rank, _about(header) | {"runs": previews}))
-    found.sort(key=lambda one: -one[0])  # stable: among those that match alike, the newest come first
-    return {"sessions": [told for _, told in found]}
+    terms = Query.of(query or "").terms[:TERMS]
+    found = await _found(work, terms) if terms else await _newest(work, most)
+    told: list[dict[str, Any]] = []
+    for session_id, snippets in found.items():
+        if (one := await _preview(work, session_id, runs)) is not None:
+            told.append(one | ({"found": snippets} if snippets else {}))
+        if len(told) == most:
+            break
+    return {"sessions": told}
 
 
-async def _headers(work: Work, query: str | None, most: int) -> list[SessionHeader]:
-    """The user's other sessions: those with such a name, then the newest."""
-    asked: list[dict[str, Any]] = [{}] if query is None else [{"name": query}, {}]
-    known: dict[str, SessionHeader] = {}
-    for one in asked:
-        page = await work.access.do(lists.get_sessions, user_id=work.context.user_id, limit=most + 1, **one)
-        known |= {header.session_id: header for header in page if header.session_id not in known}
-    known.pop(work.context.session_id, None)
-    return list(known.values())[:most]
+async def _newest(work: Work, most: int) -> dict[str, list[str]]:
+    page = await work.access.do(lists.get_sessions, user_id=work.context.user_id, limit=most + 1)
+    return {header.session_id: [] for header in page if header.session_id != work.context.session_id}
+
+
+async def _found(work: Work, terms: Sequence[Term]) -> dict[str, list[str]]:
+    """The user's other sessions in which these words are, those with most of them first, each with where they are.
+
+    Also looked for is what has all of them, which each alone may be in too many sessions to tell.
+    """
+    words = [_spelled(term) for term in terms]
+    hits: dict[str, SearchHit] = {}
+    holding: Counter[str] = Counter()
+    snippets: dict[str, list[str]] = {}
+    for query, weight in [*([(" ".join(words), len(words))] if len(words) > 1 else ()), *((word, 1) for word in words)]:
+        for hit in await _hits(work, query):
+            holding[hit.session_id] += weight
+            hits.setdefault(hit.session_id, hit)
+            shown = snippets.setdefault(hit.session_id, [])
+            if hit.snippet not in shown and len(shown) < SNIPPETS:
+                shown.append(hit.snippet)
+    newest = sorted(holding, key=lambda session_id: hits[session_id].time, reverse=True)
+    return {session_id: snippets[session_id] for session_id in sorted(newest, key=lambda one: -holding[one])}
+
+
+def _spelled(term: Term) -> str:
+    """A term as a query; words that are not very short may go on, for a model seldom knows which form was used."""
+    goes_on = term.is_prefix or len(term.words[-1]) >= STEM
+    return f'"{" ".join(term.words)}"{"*" if goes_on else ""}'
+
+
+async def _hits(work: Work, query: str) -> list[SearchHit]:
+    """The newest hit in each of the user's other sessions, of so many hits as are looked at."""
+    newest: dict[str, SearchHit] = {}
+    cursor = None
+    for _ in range(PAGES):
+        page = await search(work.access, query, user_id=work.context.user_id, limit=MOST, cursor=cursor)
+        for hit in page:
+            newest.setdefault(hit.session_id, hit)
+        if (cursor := page.next_cursor) is None:
+            break
+    newest.pop(work.context.session_id, None)
+    return list(newest.values())
+
+
+async def _preview(work: Work, session_id: str, runs: int) -> dict[str, Any] | None:
+    """What is told of a session; None where it was deleted since it was found, or its time is over."""
+    header = await work.access.do(sessions.get_header, session_id, work.context.user_id)
+    try:
+        chats = _chats(await _said(work, session_id, work.context.user_id, runs))
+    except SessionNotFound:
+        return None
+    if header is None:
+        return None
+    previews = [{role: checks.preview(text, PREVIEW_CHARS) for role, text in chat.items()} for chat in chats]
+    return _about(header) | {"runs": previews}
 
 
 async def _read(work: Work, session_id: str, num_runs: int | None) -> dict[str, Any] | str:
@@ -194,9 +253,3 @@ def _chats(said: Iterable[Message]) -> list[dict[str, str]]:
         elif chats:
             chats[-1]["assistant"] = message.text
     return chats
-
-
-def _rank(words: Sequence[str], texts: Iterable[str]) -> int:
-    """How many of the words stand there; any text will do where there is none."""
-    text = name_key("\n".join(texts))
-    return sum(word in text for word in words) if words else 1

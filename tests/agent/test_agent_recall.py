@@ -92,6 +92,18 @@ async def test_a_query_finds_names_and_what_was_last_said_whatever_case_and_acce
         assert [one["session_id"] for one in told["sessions"]] == found, query
 
 
+async def test_what_was_said_long_ago_is_found_and_shown_where_it_is(bound: Any) -> None:
+    await talk(bound, "long", "The kayak is in the barn", *(f"And {number}?" for number in range(12)))
+    await talk(bound, "now", *("kayak " * 5 for _ in range(3)))
+    for number in range(5):
+        await talk(bound, f"s{number}", "Where is the canoe?")
+    told = await asked(bound, "search_past_sessions", query="barn KAYAKS kayak", num_past_sessions_to_search=1)
+    [one] = told["sessions"]
+    assert one["session_id"] == "long"
+    assert one["found"] == ["You said: The kayak is in the barn"]
+    assert [run["user"] for run in one["runs"]] == ["And 9?", "And 10?", "And 11?"]
+
+
 async def test_a_name_is_found_beyond_the_newest_sessions(bound: Any) -> None:
     for number in range(5):
         await talk(bound, f"s{number}", "Hallo")
