@@ -90,3 +90,11 @@ def test_it_goes_on(db: Store) -> None:
     assert [header.session_id for header in db.get_sessions(archived=True)] == ["t"]
     db.delete_run("t1", "t")
     assert len(session(db, "t").runs) == 0
+
+
+def test_it_is_searched(db: Store) -> None:
+    for _ in range(2):
+        assert {hit.where for hit in db.search("look*", user_id="ada", session_id="s")} == {"name", "summary", "message"}
+        db.index_sessions()
+    db.delete_session("s")
+    assert len(db.search("look*", user_id="ada")) == 0
