@@ -94,7 +94,8 @@ def test_it_goes_on(db: Store) -> None:
 
 def test_it_is_searched(db: Store) -> None:
     for _ in range(2):
-        assert {hit.where for hit in db.search("look*", user_id="ada", session_id="s")} == {"name", "summary", "message"}
+        found = db.search("look*", user_id="ada", session_id="s")
+        assert {hit.where for hit in found} == {"name", "summary", "message"}
         db.index_sessions()
     db.delete_session("s")
     assert len(db.search("look*", user_id="ada")) == 0

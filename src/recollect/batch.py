@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from recollect import checks
-from recollect.calls import Call
+from recollect.calls.call import Call
 from recollect.errors import InvalidArgument, ModelError, NamingFailed, NotFound, OutcomeUnknown
 from recollect.history import CHARS_PER_TOKEN
 from recollect.message import Usage

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from recollect.errors import SessionNotFound
 from recollect.hit import SearchPage
 from recollect.message import Message
 from recollect.run import transcript_html
 from recollect.session import AgentSession, TeamSession
+from recollect.store.hits import PartFilters
 
 if TYPE_CHECKING:
     from recollect.runner import Runner
@@ -90,36 +90,16 @@ class Conversation:
         except SessionNotFound:
             return []
 
-    def search(
-        self,
-        query: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 20,
-        cursor: str | None = None,
-    ) -> SearchPage:
+    def search(self, query: str, **part: Unpack[PartFilters]) -> SearchPage:
         """What was said in this session that holds all of ``query``, newest first, as the agent's ``search`` finds it.
 
         To search all sessions of the user, ask the agent: ``chat.agent.search(query)``.
         """
-        return self.agent.search(
-            query, session_id=self.session_id, since=since, until=until, limit=limit, cursor=cursor
-        )
+        return self.agent.search(query, session_id=self.session_id, **part)
 
-    async def asearch(
-        self,
-        query: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 20,
-        cursor: str | None = None,
-    ) -> SearchPage:
+    async def asearch(self, query: str, **part: Unpack[PartFilters]) -> SearchPage:
         """As `search`."""
-        return await self.agent.asearch(
-            query, session_id=self.session_id, since=since, until=until, limit=limit, cursor=cursor
-        )
+        return await self.agent.asearch(query, session_id=self.session_id, **part)
 
     def __repr__(self) -> str:
         return f"Conversation({self.session_id} with {self.agent.id})"

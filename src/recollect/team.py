@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Final, Literal, Unpack
 
 import msgspec
 
-from recollect import calls, checks
+from recollect import checks
+from recollect.calls.messages import get_team_session_messages
 from recollect.errors import Conflict, InvalidArgument, RecollectError, RunFailed, RunNotFound
 from recollect.faces import blocking, waiting
 from recollect.loop import run_events
@@ -127,8 +128,8 @@ class Team(Runner):
     stream_member_events: bool
 
     # The arguments are in the order that Agno's teams have.
-    get_session_messages = blocking(calls.get_team_session_messages)  # type: ignore[arg-type]
-    aget_session_messages = waiting(calls.get_team_session_messages)  # type: ignore[arg-type]
+    get_session_messages = blocking(get_team_session_messages)  # type: ignore[arg-type]
+    aget_session_messages = waiting(get_team_session_messages)  # type: ignore[arg-type]
 
     def _refuse_namesakes(self, members: Iterable[Runner]) -> None:
         """Refuse a team within this one that has its id: runs of the one would be taken for those of the other."""

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict
 
 import msgspec
 
@@ -77,6 +77,30 @@ Key = tuple[int, str, int, int, int]
 """What orders documents: time, session, place of the run, of the message, part of it."""
 
 _LAST: Final[Key] = (EVER, "", 0, 0, 0)
+
+
+class PartFilters(TypedDict, total=False):
+    """Which part of what is found is wanted."""
+
+    since: datetime | None
+    """The earliest `SearchHit.time` that is wanted."""
+    until: datetime | None
+    """The time before which is wanted."""
+    limit: int
+    """How many on a page, 1-100."""
+    cursor: str | None
+    """Where the page begins: the ``next_cursor`` of the one before."""
+
+
+class SearchFilters(PartFilters, total=False):
+    """Where is searched, and which part of what is found is wanted; all that is said must match."""
+
+    user_id: str | None
+    session_id: str | None
+    """The one session that is searched; it need not be there."""
+    kind: Literal["agent", "team"] | None
+    """Of the session, as ``agent_id`` is."""
+    agent_id: str | None
 
 
 class Wanted(msgspec.Struct, frozen=True):
