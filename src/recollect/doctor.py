@@ -20,7 +20,8 @@ from urllib.parse import quote
 import msgspec
 
 from recollect.db import migrate, owner, tables
-from recollect.db.sqlite import SqliteDb, SqliteTx, SystemClock
+from recollect.db.sqlite import SqliteDb
+from recollect.db.sqlite.transaction import SqliteTx, SystemClock
 from recollect.errors import DatabaseError, DatabaseUnreachable
 from recollect.invariants import CHECKS, EXAMPLES, Check, Fault
 from recollect.port import Operation, Tx, drive, reads

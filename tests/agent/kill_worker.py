@@ -21,7 +21,6 @@ import openai
 from agent_kit import CrewModel, crew
 
 from recollect import Agent, RunEvent, RunOutputEvent, SqliteDb, Store, Team, open_db
-from recollect.db import sqlite
 from recollect.db.postgres.wire import Wire
 from recollect.models.openai import OpenAIResponses
 
@@ -74,7 +73,7 @@ def opened(place: str, moments: Moments) -> Store:
         watch_wires(moments)
         return db
     connect = sqlite3.connect
-    sqlite.sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)  # type: ignore[assignment]
+    sqlite3.connect = lambda *args, **options: connect(*args, **options, factory=Connection)  # type: ignore[assignment]
     db = SqliteDb(place, durability="normal")
     db.get_header("nothing")
     Connection.moments = moments

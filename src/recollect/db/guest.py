@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
-from recollect.db.sqlite import SqliteTx, SystemClock
+from recollect.db.sqlite.transaction import SqliteTx, SystemClock
 from recollect.errors import DatabaseBusy, DatabaseError, DatabaseUnreachable, NotADatabase, NotFound
 from recollect.port import Operation, P, drive
 

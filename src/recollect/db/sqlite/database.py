@@ -9,34 +9,31 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from recollect import checks
 from recollect.background import BACKGROUND
-from recollect.db import fulltext, migrate, owner
+from recollect.db import fulltext
+from recollect.db.sqlite.failures import SOUND, primary
+from recollect.db.sqlite.file import File
+from recollect.db.sqlite.schema import bring_up, roll_back
+from recollect.db.sqlite.transaction import Alive, SqliteTx, SystemClock
 from recollect.errors import (
     DatabaseBusy,
     DatabaseError,
-    DatabaseFull,
-    DatabaseReadOnly,
-    DatabaseUnreachable,
     InvalidArgument,
-    NotADatabase,
     OutcomeUnknown,
-    SchemaMismatch,
 )
 from recollect.faces import Job, Worker, finished
 from recollect.forking import let_go_at_fork
 from recollect.heartbeat import HEARTBEAT
-from recollect.locks import FairLock, Gate, Mutex, Place, is_main_thread
-from recollect.port import Clock, Duplicate, Mode, Operation, P, Params, Row, Statement, drive, mode_of
+from recollect.locks import FairLock, Gate, Mutex, Place
+from recollect.port import Clock, Mode, Operation, P, drive, mode_of
 from recollect.store import LOOKS, Store
 from recollect.watching import WATCHERS, Signals, Ticks
 
@@ -52,114 +49,6 @@ READERS: Final = 4
 
 CLOSING: Final = 30.0
 """Seconds that closing waits for names and summaries under way."""
-
-_FUNCTIONS: Final = {
-    "{alive}": "recollect_alive(l.owner, l.until, :now)",
-    "{claimed}": "recollect_alive(s.claim_owner, s.claim_until, :now)",
-}
-
-# A text that is no UTF-8 could not be fetched as text; one that is stored as something else is given as it is not: 0.
-_RAW: Final = r"case typeof(\1) when 'text' then cast(\1 as blob) when 'blob' then 0 else \1 end"
-
-_DIALECT: dict[str, tuple[str, bool]] = {}
-"""Statements as SQLite takes them, by their portable text; and whether they ask who runs them, or when."""
-
-_CODES: Final[dict[int, type[DatabaseError]]] = {
-    sqlite3.SQLITE_BUSY: DatabaseBusy,
-    sqlite3.SQLITE_LOCKED: DatabaseBusy,
-    sqlite3.SQLITE_FULL: DatabaseFull,
-    sqlite3.SQLITE_READONLY: DatabaseReadOnly,
-    sqlite3.SQLITE_CANTOPEN: DatabaseUnreachable,
-    sqlite3.SQLITE_NOTADB: NotADatabase,
-    sqlite3.SQLITE_CORRUPT: NotADatabase,
-}
-
-_SOUND: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
-"""Errors after which the connection is as good as before; a commit that ends so has stored nothing."""
-
-_TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
-
-_ADVICE: Final[dict[type[DatabaseError], str]] = {
-    DatabaseBusy: "stayed locked by another connection for {timeout:g} s. Let the other end, or raise timeout=",
-    DatabaseFull: "is full, or its disk is; nothing of this change was stored. Make room and try again",
-    DatabaseReadOnly: "cannot be written; check the permissions of the file and its folder",
-    DatabaseUnreachable: "cannot be opened; check that its folder exists and may be written",
-    NotADatabase: "is not an SQLite database, or is damaged; it was left as it is. Name another file",
-    OutcomeUnknown: "did not say whether the change was stored; look before you repeat it",
-    DatabaseError: "could not do it",
-}
-
-
-class SystemClock:
-    """The clock of this machine."""
-
-    def now(self) -> int:
-        return time.time_ns() // 1000
-
-
-class _Alive:
-    """`owner.alive` as a function of SQLite's. SQLite loses what is raised in it, so an interrupt is kept here."""
-
-    __slots__ = ("_interrupt",)
-
-    def __init__(self) -> None:
-        self._interrupt: BaseException | None = None
-
-    def __call__(self, holder: str, until: int, now: int) -> bool:
-        try:
-            return owner.alive(holder, until, now)
-        except BaseException as error:  # kept: SQLite tells only that the function failed
-            self._interrupt = None if isinstance(error, Exception) else error
-            raise
-
-    def interrupt(self, error: sqlite3.Error) -> BaseException | None:
-        """What came in the main thread while the function ran, of which SQLite says that it failed."""
-        if not is_main_thread() or "user-defined function" not in str(error):
-            return None
-        interrupt, self._interrupt = self._interrupt, None
-        return interrupt or KeyboardInterrupt()  # one that came before the function's first line
-
-
-class SqliteTx:
-    """One transaction on one connection; it answers at once."""
-
-    __slots__ = ("_clock", "_connection", "_given")
-
-    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
-        self._connection = connection
-        self._clock = clock
-        self._given: Params | None = None
-
-    async def execute(self, *statements: Statement, more: bool = False) -> list[list[Row]]:
-        del more
-        execute, found = self._connection.execute, []
-        try:
-            for sql, params in statements:
-                made, is_given = _DIALECT.get(sql) or _dialect(sql)
-                if is_given:
-                    params.update(self._given or self._give())
-                found.append(execute(made, params).fetchall() if made else [])
-        except sqlite3.IntegrityError as error:
-            if error.sqlite_errorcode not in _TAKEN:
-                raise
-            raise Duplicate(str(error)) from error
-        return found
-
-    def _give(self) -> Params:
-        self._given = {"now": self._clock.now(), "owner": owner.this_process()}
-        return self._given
-
-
-def _dialect(sql: str) -> tuple[str, bool]:
-    made = sql
-    for name, function in _FUNCTIONS.items():
-        made = made.replace(name, function)
-    made = re.sub(r"{many}.*?{/many}|{/?one}|{cut}|{at}.*?{/cut}", "", made, flags=re.DOTALL).strip()
-    # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
-    made = re.sub(r"{along (\w+)}", r"indexed by \1", made)
-    made = re.sub(r"{raw ([\w.]+)}", _RAW, made)
-    _DIALECT[sql] = made, ":now" in made or ":owner" in made
-    return _DIALECT[sql]
 
 
 class SqliteDb(Store):
@@ -193,8 +82,9 @@ class SqliteDb(Store):
         self.durability = durability
         self.timeout = timeout
         self.secure_delete = checks.flag("secure_delete", secure_delete)
+        self._file = File(self.db_file, durability, timeout, self.secure_delete)
         self._clock: Clock = clock or SystemClock()
-        self._alive = _Alive()
+        self._alive = Alive()
         self._watcher: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -204,7 +94,7 @@ class SqliteDb(Store):
     @property
     def address(self) -> str:
         """Where the sessions are: the file, or ``:memory:``."""
-        return ":memory:" if self.db_file is None else str(self.db_file)
+        return self._file.address
 
     def __repr__(self) -> str:
         return f"SqliteDb({self.address!r})"
@@ -250,7 +140,7 @@ class SqliteDb(Store):
                     self._watcher = self._connect()
                 [version] = self._watcher.execute("pragma data_version").fetchone()
             except sqlite3.Error as error:
-                self._refuse(error)
+                self._file.refuse(error)
             return (self._watcher, version), self._clock.now()
 
     def vacuum(self) -> None:
@@ -266,7 +156,7 @@ class SqliteDb(Store):
             try:
                 self._vacuum(connection)
             except sqlite3.Error as error:
-                self._refuse(error)
+                self._file.refuse(error)
 
     async def avacuum(self) -> None:
         """As `vacuum`, without holding up the event loop."""
@@ -362,7 +252,7 @@ class SqliteDb(Store):
         """One operation, with its begin and its commit."""
         tx = SqliteTx(connection, self._clock)
         try:
-            _roll_back(connection)  # an interrupt may have come before the last transaction was undone
+            roll_back(connection)  # an interrupt may have come before the last transaction was undone
             if mode is Mode.look:
                 return drive(work(tx))
             self._begin(connection, mode, deadline)
@@ -373,7 +263,7 @@ class SqliteDb(Store):
             interrupt = self._alive.interrupt(error)
             if interrupt is not None:
                 raise interrupt from None
-            self._refuse(error)
+            self._file.refuse(error)
         except BaseException as error:  # whatever ends it, Ctrl-C too: no transaction is left open
             self._undo(connection, error)
             raise
@@ -387,7 +277,7 @@ class SqliteDb(Store):
         try:
             connection.execute("begin immediate")
         except sqlite3.OperationalError as error:
-            if _primary(error) != sqlite3.SQLITE_BUSY:
+            if primary(error) != sqlite3.SQLITE_BUSY:
                 raise
         else:
             return
@@ -396,7 +286,7 @@ class SqliteDb(Store):
             try:
                 connection.execute("begin immediate")
             except sqlite3.OperationalError as error:
-                if _primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                if primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             else:
                 return
@@ -414,18 +304,18 @@ class SqliteDb(Store):
         try:
             connection.execute("commit")
         except sqlite3.Error as error:
-            if mode is not Mode.write or connection.in_transaction or _primary(error) in _SOUND:
+            if mode is not Mode.write or connection.in_transaction or primary(error) in SOUND:
                 raise
-            self._refuse(error, OutcomeUnknown)
+            self._file.refuse(error, OutcomeUnknown)
 
     def _undo(self, connection: sqlite3.Connection, error: BaseException) -> None:
         """Roll back; or close a connection that perhaps cannot even do that any more, and the next use opens another.
 
         One to memory is kept: its data would go with it.
         """
-        failed = isinstance(error, (sqlite3.Error, OutcomeUnknown)) and _primary(error) not in _SOUND
+        failed = isinstance(error, (sqlite3.Error, OutcomeUnknown)) and primary(error) not in SOUND
         try:
-            _roll_back(connection)
+            roll_back(connection)
         except sqlite3.Error:
             failed = True
         if not failed or self.db_file is None:
@@ -546,12 +436,12 @@ class SqliteDb(Store):
     def _open_writer(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
-            _migrate(connection, self._clock)
+            bring_up(connection, self._clock)
             fulltext.set_up(connection)
             connection.execute("pragma busy_timeout = 0")  # from here on `_begin` waits, more fairly
         except sqlite3.Error as error:
             connection.close()
-            self._refuse(error)
+            self._file.refuse(error)
         except BaseException:  # an interrupt, too, must not leave it open
             connection.close()
             raise
@@ -559,113 +449,8 @@ class SqliteDb(Store):
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        try:
-            if self.db_file is not None and not self.db_file.parent.is_dir():
-                self.db_file.parent.mkdir(parents=True)
-            connection = sqlite3.connect(
-                self.address,
-                timeout=self.timeout,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=256,
-            )
-        except OSError as error:
-            msg = f"{self.address} cannot be opened: its folder cannot be made ({error.strerror})"
-            raise DatabaseUnreachable(msg) from error
-        except sqlite3.Error as error:
-            self._refuse(error)
-        try:
-            self._set_up(connection)
-        except sqlite3.Error as error:
-            connection.close()
-            self._refuse(error)
-        return connection
-
-    def _set_up(self, connection: sqlite3.Connection) -> None:
-        connection.create_function("recollect_alive", 3, self._alive)
-        if self.db_file is not None:
-            self._use_wal(connection)
-        connection.execute(f"pragma synchronous = {self.durability}")
-        connection.execute("pragma cache_size = -8192")
-        if self.secure_delete:
-            connection.execute("pragma secure_delete = 1")
-        if sys.platform == "darwin" and self.durability == "full":
-            connection.execute("pragma fullfsync = 1")
-
-    def _use_wal(self, connection: sqlite3.Connection) -> None:
-        """Have readers and the writer not wait for one another. SQLite's own timeout does not hold for this."""
-        deadline = self._deadline()
-        while connection.execute("pragma journal_mode").fetchone()[0] != "wal":
-            try:
-                connection.execute("pragma journal_mode = wal")
-            except sqlite3.OperationalError as error:
-                if _primary(error) == sqlite3.SQLITE_READONLY:
-                    return  # it can be read all the same
-                if _primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
-
-    def _refuse(self, error: sqlite3.Error, kind: type[DatabaseError] | None = None) -> NoReturn:
-        kind = kind or _CODES.get(_primary(error), DatabaseError)
-        advice = _ADVICE[kind].format(timeout=self.timeout)
-        msg = f"{self.address} {advice} ({error})"
-        raise kind(msg) from error
+        return self._file.connect(self._alive)
 
 
 def _bound(operation: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[SqliteTx], Any]:
     return lambda tx: operation(tx, *args, **kwargs)
-
-
-def _primary(error: BaseException) -> int:
-    return getattr(error, "sqlite_errorcode", 1) & 0xFF
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("rollback")
-
-
-def _migrate(connection: sqlite3.Connection, clock: Clock) -> None:
-    """Bring the file to the newest schema, or refuse it; other processes may do the same at the same time."""
-    if not migrate.missing("sqlite", *_schema(connection)):
-        return
-    connection.execute(migrate.RECORD)
-    for step in migrate.steps("sqlite"):
-        connection.execute("begin immediate")
-        try:
-            if step.number > (schema := _schema(connection)[0]):
-                _check_record(connection, schema)
-                for statement in _statements(step.sql):
-                    connection.execute(statement)
-                connection.execute(
-                    "insert into recollect_schema values (?, ?, ?)",
-                    (step.number, step.min_reader, clock.now()),
-                )
-            connection.execute("commit")
-        except BaseException:  # an interrupt, too
-            _roll_back(connection)
-            raise
-
-
-def _check_record(connection: sqlite3.Connection, schema: int) -> None:
-    """Refuse tables of which nobody knows how new they are."""
-    if not schema and connection.execute("select 1 from sqlite_master where name = 'recollect_sessions'").fetchone():
-        raise SchemaMismatch(migrate.NO_RECORD)
-
-
-def _schema(connection: sqlite3.Connection) -> tuple[int, int]:
-    if not connection.execute("select 1 from sqlite_master where name = 'recollect_schema'").fetchone():
-        return 0, 0
-    found: tuple[int, int] = connection.execute(
-        "select coalesce(max(schema), 0), coalesce(max(min_reader), 0) from recollect_schema"
-    ).fetchone()
-    return found
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

@@ -1,0 +1,5 @@
+"""SQLite: one file, or memory, for both faces."""
+
+from recollect.db.sqlite.database import SqliteDb
+
+__all__ = ["SqliteDb"]
