@@ -27,6 +27,9 @@ WORD: Final = 64
 PART: Final = 50_000
 """Characters of a text that are found together; a longer one is several, each of which is found for itself."""
 
+LISTED: Final = 3
+"""Letters of the longest beginning for which an index lists the texts that have such a word."""
+
 OVERLAP: Final = 500
 """Characters that two parts have in common, so that what stands side by side does so in one of them."""
 
@@ -185,7 +188,7 @@ class Term(msgspec.Struct, frozen=True):
     @property
     def is_plain(self) -> bool:
         """Whether its one lookup is all there is to it."""
-        return len(self.words) == 1
+        return len(self.words) == 1 and not (self.is_prefix and len(self.words[0]) > LISTED)
 
     def lookups(self) -> Iterator[tuple[str, bool]]:
         """What a text that holds it is looked up by, and whether that is only how it begins."""

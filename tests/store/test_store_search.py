@@ -308,6 +308,40 @@ async def test_what_was_said_after_a_clock_was_put_back_is_found_long_after(db: 
     assert (await db.transact(indexed.list_unindexed, {"changed": -indexed.EVER}, 9)) == []
 
 
+@anyio
+@pytest.mark.parametrize("db", [*TWO, ("postgres", "async")], indirect=True, ids="-".join)
+@pytest.mark.parametrize("most", [(200, 10), (2, 10), (200, 1)], ids=str)
+async def test_beginnings_of_any_length_are_found(
+    db: Face, most: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hits, "FORMS", most[0])
+    monkeypatch.setattr(hits, "BEGINNINGS", most[1])
+    said = ("international", "internet", "interns", "integer", "into", "it", "Интернет", "\U0001d48anternal 東京")
+    for number, word in enumerate(said):
+        run = await db.begin_run("s", [user(word)])
+        await db.finish_run(run, status=RunStatus.cancelled)
+        if number % 2:
+            await db.index_sessions()
+    await db.index_sessions()
+    for query, wanted in {
+        "i*": {1, 2, 3, 4, 5, 6, 8},
+        "in*": {1, 2, 3, 4, 5, 8},
+        "int*": {1, 2, 3, 4, 5, 8},
+        "inte*": {1, 2, 3, 4, 8},
+        "intern*": {1, 2, 3, 8},
+        "interna*": {1, 8},
+        "internationalx*": set(),
+        "intez*": set(),
+        "интер*": {7},
+        "inter* intern*": {1, 2, 3, 8},
+        "internat* interne*": set(),
+        "interna* 東京": {8},
+        '"internal 東"*': {8},
+    }.items():
+        assert {hit.run_seq for hit in await db.search(query)} == wanted, query
+        assert {hit.run_seq for hit in await db.search(query, session_id="s")} == wanted, query
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where several processes meet."""

@@ -14,11 +14,16 @@ from typing import Final
 
 _TABLE: Final = """
 create virtual table if not exists recollect_words using fts5 (
-    words, keys, content = 'recollect_documents', content_rowid = 'id', tokenize = 'ascii', prefix = '2 3',
+    words, keys, content = 'recollect_documents', content_rowid = 'id', tokenize = 'ascii', prefix = '1 2 3',
     detail = 'none', columnsize = 0
 )
 """
 """What it is given was cut into words before, so only blanks divide them; where words stand, ``words`` tells."""
+
+_VOCABULARY: Final = """
+create virtual table if not exists recollect_vocabulary using fts5vocab ('recollect_words', 'instance')
+"""
+"""The words that are in it, in order: so those that begin with more letters than it has a list for can be named."""
 
 _TRIGGERS: Final = {
     "recollect_documents_added": """
@@ -76,13 +81,15 @@ def forget_deleted(connection: sqlite3.Connection) -> None:
 
 
 def _is_kept(connection: sqlite3.Connection) -> bool:
-    names = ", ".join(f"'{name}'" for name in _TRIGGERS)
-    found = connection.execute(f"select count(*) from sqlite_master where type = 'trigger' and name in ({names})")
-    return bool(found.fetchone()[0] == len(_TRIGGERS))
+    parts = [*_TRIGGERS, "recollect_vocabulary"]
+    names = ", ".join(f"'{name}'" for name in parts)
+    found = connection.execute(f"select count(*) from sqlite_master where name in ({names})")
+    return bool(found.fetchone()[0] == len(parts))
 
 
 def _make(connection: sqlite3.Connection) -> None:
     connection.execute(_TABLE)
+    connection.execute(_VOCABULARY)
     for name, trigger in _TRIGGERS.items():
         connection.execute(f"drop trigger if exists {name}")
         connection.execute(trigger)

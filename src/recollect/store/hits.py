@@ -31,7 +31,7 @@ from recollect.errors import (
 from recollect.faces import THREADS
 from recollect.hit import SearchHit, SearchPage, snippet
 from recollect.port import Access, Database, Params, Row, Statement, Tx, drive, may_lag, reads
-from recollect.query import Query, parts, spelled
+from recollect.query import LISTED, Query, parts, spelled
 from recollect.store.documents import (
     IN_SECOND,
     IS_SPOKEN,
@@ -66,6 +66,12 @@ OFTEN: Final = 3
 
 MORE: Final = (2_000, 4_000, 10_000)
 """So many: as many as the page is likely to take."""
+
+FORMS: Final = 200
+"""Words with one beginning that SQLite looks up, each for itself."""
+
+BEGINNINGS: Final = 10
+"""Beginnings in one query for which that is done."""
 
 PERIOD: Final = 1.0
 """Seconds between two times that a process has changed sessions made findable in the background."""
@@ -214,7 +220,7 @@ async def find_hits(tx: Tx, wanted: Wanted) -> tuple[SearchPage, int]:
     has_index, mark = await tx.execute((_HAS_INDEX, {}), (MARK, {}))
     if has_index == [(0,)]:
         raise SearchUnavailable
-    p = _params(wanted, read_mark(mark)[0])
+    p = _params(wanted, read_mark(mark)[0]) | {"match": _matching(wanted, await _forms(tx, wanted))}
     left, found, newest = await tx.execute(
         (unindexed(p), p | {"most": EVER}), (_match(wanted), p), (_walk(wanted, NEWEST), p)
     )
@@ -234,7 +240,6 @@ def _key(found: Found) -> Key:
 
 def _params(wanted: Wanted, changed: int) -> Params:
     at, session_id, run_seq, idx, part = wanted.before
-    lookups = [*wanted.query.lookups(), *((key, False) for key in _scope_keys(wanted))]
     return {
         **wanted.params,
         **{f"t{number}": pattern for number, pattern in enumerate(_patterns(wanted))},
@@ -244,12 +249,40 @@ def _params(wanted: Wanted, changed: int) -> Params:
         "before_seq": run_seq,
         "before_idx": idx,
         "before_part": part,
-        "match": " AND ".join(f'"{word}"{" *" if is_prefix else ""}' for word, is_prefix in lookups),
-        "tsquery": " & ".join(f"'{word}'{':*' if is_prefix else ''}" for word, is_prefix in lookups),
+        "tsquery": " & ".join(f"'{word}'{':*' if is_prefix else ''}" for word, is_prefix in _lookups(wanted)),
         "lowest": second_of(wanted.params["since"]),
         "highest": second_of(at) + IN_SECOND - 1,
         "most": wanted.limit + 1,
     }
+
+
+def _lookups(wanted: Wanted) -> list[tuple[str, bool]]:
+    return [*wanted.query.lookups(), *((key, False) for key in _scope_keys(wanted))]
+
+
+async def _forms(tx: Tx, wanted: Wanted) -> dict[str, list[str]]:
+    """SQLite: the words with each beginning that is longer than those it lists the texts of.
+
+    Of such a beginning it would first merge all texts of all words, however many, before it gives the newest one.
+    """
+    begins = [word for word, is_prefix in wanted.query.lookups() if is_prefix and len(word) > LISTED][:BEGINNINGS]
+    if not begins:
+        return {}
+    found = await tx.execute(*((_FORMS, {"begin": begin, "most": FORMS + 1}) for begin in begins))
+    return {begin: [form for (form,) in forms] for begin, forms in zip(begins, found, strict=True)}
+
+
+def _matching(wanted: Wanted, forms: dict[str, list[str]]) -> str:
+    """What FTS5 is asked; where it gives more than was wanted, the stored words tell (`_holds`)."""
+    return " AND ".join(_asked(word, forms.get(word), is_prefix=is_prefix) for word, is_prefix in _lookups(wanted))
+
+
+def _asked(word: str, forms: list[str] | None, *, is_prefix: bool) -> str:
+    if not is_prefix:
+        return f'"{word}"'
+    if len(word) <= LISTED or forms is None or len(forms) > FORMS:
+        return f'"{word[:LISTED]}" *'
+    return "(" + " OR ".join(f'"{form}"' for form in forms or [word]) + ")"
 
 
 def _scope_keys(wanted: Wanted) -> Iterator[str]:
@@ -357,6 +390,18 @@ _COLUMNS: Final = "d.session_id, d.run_seq, d.idx, d.part, d.at, d.words"
 
 _HAS_INDEX: Final = """{one}
 select count(*) from sqlite_master where type = 'trigger' and name = 'recollect_documents_added'
+{/one}"""
+
+
+# From one word to the next without looking at the texts that have it.
+_FORMS: Final = """{one}
+with recursive forms (form) as (
+    select (select v.term from recollect_vocabulary v where v.term >= :begin limit 1)
+    union all
+    select (select v.term from recollect_vocabulary v where v.term >= form || char(1) limit 1)
+    from forms where substr(form, 1, length(:begin)) = :begin
+)
+select form from forms where substr(form, 1, length(:begin)) = :begin limit :most
 {/one}"""
 
 
