@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from recollect.forking import let_go_at_fork
+from recollect.forking import OfProcess
 
 log = logging.getLogger("recollect")
 
@@ -43,12 +43,8 @@ def aside(name: str, job: Job) -> bool:
     return True
 
 
-class Background:
+class Background(OfProcess):
     """Jobs that wait and jobs under way, each for an owner; jobs with the same key are done one after the other."""
-
-    def __init__(self) -> None:
-        self._begin_process()
-        let_go_at_fork(self)
 
     def _begin_process(self) -> None:
         # Taken by itself: an interrupt may come before a condition's `__exit__` has done anything.
@@ -87,17 +83,6 @@ class Background:
                 del self._waiting[place]
             self._changed.notify_all()
         log.warning("closed before all names and summaries were made; %d are left to the next runs", len(dropped) + 1)
-
-    def before_fork(self) -> None:
-        """Hold others off, so that the child finds everything whole."""
-        self._mutex.acquire()
-
-    def after_fork(self, *, child: bool) -> None:
-        """Go on in the parent; a child begins with nothing to do, for its parent does it."""
-        if child:
-            self._begin_process()
-        else:
-            self._mutex.release()
 
     def _open(self, owner: object) -> bool:
         return any(owner is None or place[0] == id(owner) for place in (*self._waiting, *self._running))

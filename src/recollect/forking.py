@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import weakref
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recollect.locks import Mutex
+
+if TYPE_CHECKING:
+    import threading
 
 
 class Forkable(Protocol):
@@ -18,6 +21,31 @@ class Forkable(Protocol):
 
     def after_fork(self, *, child: bool) -> None:
         """Let others in again."""
+
+
+class OfProcess:
+    """What each process has of its own, behind one lock; a child begins anew, for what there is is its parent's."""
+
+    _mutex: threading.RLock
+
+    def __init__(self) -> None:
+        self._begin_process()
+        let_go_at_fork(self)
+
+    def _begin_process(self) -> None:
+        """Begin with nothing, and with a lock of one's own."""
+        raise NotImplementedError
+
+    def before_fork(self) -> None:
+        """Hold others off, so that the child finds everything whole."""
+        self._mutex.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on in the parent; begin anew in the child."""
+        if child:
+            self._begin_process()
+        else:
+            self._mutex.release()
 
 
 def let_go_at_fork(holder: Forkable) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from recollect.errors import RecollectError
-from recollect.forking import let_go_at_fork
+from recollect.forking import OfProcess
 from recollect.lease import Lease, Moment, moment
 from recollect.port import Stop
 
@@ -40,12 +40,8 @@ Renew = Callable[[Any, list[int]], dict[int, bool]]
 """How leases are renewed in a database: for each token whether somebody wants the run to end; without those lost."""
 
 
-class Heartbeat:
+class Heartbeat(OfProcess):
     """Runs under way in this process, by the database they are in; forgotten when nobody holds them any more."""
-
-    def __init__(self) -> None:
-        self._begin_process()
-        let_go_at_fork(self)
 
     def _begin_process(self) -> None:
         # No `Condition`: an interrupt may come before its `__exit__` has done anything, and it would stay locked.
@@ -72,17 +68,6 @@ class Heartbeat:
         """Give no more signs in a database that is closed."""
         with self._mutex:
             self._runs.pop(database, None)
-
-    def before_fork(self) -> None:
-        """Hold others off, so that the child finds everything whole."""
-        self._mutex.acquire()
-
-    def after_fork(self, *, child: bool) -> None:
-        """Go on in the parent; the runs are the parent's."""
-        if child:
-            self._begin_process()
-        else:
-            self._mutex.release()
 
     def _start(self) -> None:
         try:

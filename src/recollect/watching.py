@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from recollect.change import Cursor, Ledger, Scope, SessionChange, reset
 from recollect.errors import DatabaseError
-from recollect.forking import let_go_at_fork
+from recollect.forking import OfProcess
 from recollect.locks import is_main_thread
 from recollect.port import Database, World
 
@@ -242,7 +242,7 @@ class Hub:
                 named = self.signals.wait(max(0.0, self._next - time.monotonic()))
                 if not self.is_over:
                     self._look(named)
-        except BaseException as failed:
+        except BaseException as failed:  # whatever it was is told to all who watch, and no watcher waits for ever
             log.exception("nobody watches %r any more", self.database)
             error = failed
         finally:
@@ -307,12 +307,8 @@ class Hub:
                 subscription.put(change)
 
 
-class Watchers:
+class Watchers(OfProcess):
     """The databases that are watched in this process."""
-
-    def __init__(self) -> None:
-        self._begin_process()
-        let_go_at_fork(self)
 
     def _begin_process(self) -> None:
         self._mutex = threading.RLock()
@@ -378,17 +374,6 @@ class Watchers:
         if hub.thread is not threading.current_thread():
             hub.thread.join(CLOSING)
 
-    def before_fork(self) -> None:
-        """Hold others off, so that the child finds everything whole."""
-        self._mutex.acquire()
-
-    def after_fork(self, *, child: bool) -> None:
-        """Go on in the parent; who watches are the parent's."""
-        if child:
-            self._begin_process()
-        else:
-            self._mutex.release()
-
 
 WATCHERS: Final = Watchers()
 
@@ -422,7 +407,7 @@ class Watching:
             self._leave = self._subscribe(one)
             while not (one.cursor or one.is_over):
                 await one.bell.wait(None)
-        except BaseException:
+        except BaseException:  # an interrupt, too: nobody is left watching unseen
             self.close()
             raise
         if one.error is not None or not one.is_there:

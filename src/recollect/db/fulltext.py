@@ -64,7 +64,7 @@ def set_up(connection: sqlite3.Connection) -> None:
         if _is_kept(connection) != has_fts5():
             _make(connection) if has_fts5() else _let_be(connection)
         connection.execute("commit")
-    except BaseException:
+    except BaseException:  # an interrupt, too: no transaction is left open
         if connection.in_transaction:
             connection.execute("rollback")
         raise
