@@ -184,65 +184,9 @@ class Setup(Runtime):
             InvalidArgument: one of them cannot be accepted.
         """
         given = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        limits = HistoryLimits.checked(
-            num_history_runs, history_tokens, num_history_messages, max_tool_calls_from_history
-        )
-        recalled = past_session_tools(
-            checks.count("num_past_sessions_to_search", num_past_sessions_to_search, least=1, most=MOST - 1),
-            checks.count("num_past_session_runs_in_search", num_past_session_runs_in_search, least=1),
-        )
-        given_by_us = [
-            *([update_session_state] if checks.flag("enable_agentic_state", enable_agentic_state) else ()),
-            *([chat_history_tool()] if checks.flag("read_chat_history", read_chat_history) else ()),
-            *(recalled if checks.flag("search_past_sessions", search_past_sessions) else ()),
-        ]
-        box = toolbox([*checks.sequence("tools", tools), *given_by_us])
-        made: dict[str, Any] = {
-            "model": (own := _model(model)),
-            "name": None if name is None else checks.name("name", name),
-            "role": checks.optional_text("role", role),
-            "description": checks.optional_text("description", description),
-            "instructions": checks.lines("instructions", instructions),
-            "id": checks.identifier("id", id or _slug(name) or self.KIND),
-            "db": (home := _memory() if db is None else checks.instance("db", db, Store)),
-            "store": (store := _cached(home, cache_session)),
-            "cache": getattr(store, "cache", None),
-            "user_id": checks.optional_identifier("user_id", user_id),
-            "session_id": checks.optional_identifier("session_id", session_id),
-            "max_steps": checks.count("max_steps", max_steps, least=1),
-            "concurrent_runs": checks.one_of("concurrent_runs", concurrent_runs, ("allow", "queue", "refuse")),
-            "queue_timeout": checks.seconds("queue_timeout", queue_timeout),
-            "_state_texts": checks.json_object("session_state", {} if session_state is None else session_state),
-            "_metadata_texts": checks.json_object("metadata", {} if metadata is None else metadata),
-            "_toolbox": box,
-            "_limits": limits if checks.flag("add_history_to_context", add_history_to_context) else None,
-            "_tells_state": (tells := checks.flag("add_session_state_to_context", add_session_state_to_context)),
-            "_with_state": tells
-            or bool(session_state)
-            or any(tool.given for tool in box.values())
-            or callable(instructions),
-            "expire_after": checks.optional_span("expire_after", expire_after) and expire_after,
-            "store_media": checks.flag("store_media", store_media),
-            "store_tool_messages": checks.flag("store_tool_messages", store_tool_messages),
-            "_given": given,
-        }
-        made["scribe"] = _scribe(
-            own,
-            checks.instance("session_namer", session_namer or SessionNamer(), SessionNamer),
-            checks.instance(
-                "session_summary_manager", session_summary_manager or SessionSummaryManager(), SessionSummaryManager
-            ),
-            names=checks.flag("auto_name_sessions", auto_name_sessions),
-            summaries=checks.flag("enable_session_summaries", enable_session_summaries),
-            background=checks.flag("background", background),
-        )
-        made["add_session_summary_to_context"] = checks.flag(
-            "add_session_summary_to_context",
-            enable_session_summaries if add_session_summary_to_context is None else add_session_summary_to_context,
-        )
-        if output_schema is not None:
-            _check_schema(output_schema)
-        for key, value in (given | made).items():
+        made = _identity(given, self.KIND) | _home(given) | _context(given) | _run(given)
+        made |= _aside(given, made["model"])
+        for key, value in (given | made | {"_given": given}).items():
             object.__setattr__(self, key, value)
 
     model: Model
@@ -312,6 +256,106 @@ class Setup(Runtime):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id}: {self.model.provider}:{self.model.id}, {self.db!r})"
+
+
+Given = Mapping[str, Any]
+"""What a runner was given, by the name of the argument."""
+
+
+def _identity(given: Given, kind: str) -> dict[str, Any]:
+    """What it is, and what it is told of itself."""
+    name = given["name"]
+    return {
+        "model": _model(given["model"]),
+        "name": None if name is None else checks.name("name", name),
+        "role": checks.optional_text("role", given["role"]),
+        "description": checks.optional_text("description", given["description"]),
+        "instructions": checks.lines("instructions", given["instructions"]),
+        "id": checks.identifier("id", given["id"] or _slug(name) or kind),
+    }
+
+
+def _home(given: Given) -> dict[str, Any]:
+    """Where its sessions are, and which one it means."""
+    home = _memory() if given["db"] is None else checks.instance("db", given["db"], Store)
+    store = _cached(home, given["cache_session"])
+    return {
+        "db": home,
+        "store": store,
+        "cache": getattr(store, "cache", None),
+        "user_id": checks.optional_identifier("user_id", given["user_id"]),
+        "session_id": checks.optional_identifier("session_id", given["session_id"]),
+    }
+
+
+def _context(given: Given) -> dict[str, Any]:
+    """What the model is shown beside what it is asked, and the tools it has."""
+    limits = HistoryLimits.checked(
+        given["num_history_runs"],
+        given["history_tokens"],
+        given["num_history_messages"],
+        given["max_tool_calls_from_history"],
+    )
+    box = toolbox([*checks.sequence("tools", given["tools"]), *_own_tools(given)])
+    tells = checks.flag("add_session_state_to_context", given["add_session_state_to_context"])
+    asks = any(tool.given for tool in box.values()) or callable(given["instructions"])
+    return {
+        "_toolbox": box,
+        "_limits": limits if checks.flag("add_history_to_context", given["add_history_to_context"]) else None,
+        "_tells_state": tells,
+        "_with_state": tells or bool(given["session_state"]) or asks,
+        "_state_texts": _texts(given, "session_state"),
+    }
+
+
+def _own_tools(given: Given) -> list[Any]:
+    """The tools of this library that are asked for."""
+    recalled = past_session_tools(
+        checks.count("num_past_sessions_to_search", given["num_past_sessions_to_search"], least=1, most=MOST - 1),
+        checks.count("num_past_session_runs_in_search", given["num_past_session_runs_in_search"], least=1),
+    )
+    offered: dict[str, list[Any]] = {
+        "enable_agentic_state": [update_session_state],
+        "read_chat_history": [chat_history_tool()],
+        "search_past_sessions": [*recalled],
+    }
+    return [tool for name, tools in offered.items() if checks.flag(name, given[name]) for tool in tools]
+
+
+def _run(given: Given) -> dict[str, Any]:
+    """How its runs go, and what is kept of them."""
+    if given["output_schema"] is not None:
+        _check_schema(given["output_schema"])
+    expire_after = given["expire_after"]
+    return {
+        "max_steps": checks.count("max_steps", given["max_steps"], least=1),
+        "concurrent_runs": checks.one_of("concurrent_runs", given["concurrent_runs"], ("allow", "queue", "refuse")),
+        "queue_timeout": checks.seconds("queue_timeout", given["queue_timeout"]),
+        "_metadata_texts": _texts(given, "metadata"),
+        "expire_after": checks.optional_span("expire_after", expire_after) and expire_after,
+        "store_media": checks.flag("store_media", given["store_media"]),
+        "store_tool_messages": checks.flag("store_tool_messages", given["store_tool_messages"]),
+    }
+
+
+def _aside(given: Given, model: Model) -> dict[str, Any]:
+    """Who makes names and summaries, and whether the model is told the summary."""
+    namer, manager = given["session_namer"], given["session_summary_manager"]
+    is_told = given["add_session_summary_to_context"]
+    scribe = _scribe(
+        model,
+        checks.instance("session_namer", namer or SessionNamer(), SessionNamer),
+        checks.instance("session_summary_manager", manager or SessionSummaryManager(), SessionSummaryManager),
+        names=checks.flag("auto_name_sessions", given["auto_name_sessions"]),
+        summaries=(summaries := checks.flag("enable_session_summaries", given["enable_session_summaries"])),
+        background=checks.flag("background", given["background"]),
+    )
+    told = checks.flag("add_session_summary_to_context", summaries if is_told is None else is_told)
+    return {"scribe": scribe, "add_session_summary_to_context": told}
+
+
+def _texts(given: Given, name: str) -> dict[str, str]:
+    return checks.json_object(name, {} if given[name] is None else given[name])
 
 
 def _model(given: Any) -> Model:

@@ -96,39 +96,49 @@ async def begin_run(
     if replaces is not None:
         p["replaces"], p["before"] = await find_place(tx, p, replaces)
         known = None
-    batch = _begin(p, asked, prompt)
-    batch += _state(p, checks.json_object("session_state", state), _SET_VALUE_OF_MINE)
-    batch += _state(p, checks.json_object("state_defaults", state_defaults), _SET_VALUE_IF_NONE)
+    batch = [
+        *_begin(p, asked, prompt),
+        *_state(p, checks.json_object("session_state", state), _SET_VALUE_OF_MINE),
+        *_state(p, checks.json_object("state_defaults", state_defaults), _SET_VALUE_IF_NONE),
+    ]
     reading = {STATE_OF: with_state, SUMMARY_OF: with_summary, _OTHERS: alone}
     wanted = [
         *([] if history is None else [past(p, history, known)]),
         *((sql, p) for sql, read in reading.items() if read),
     ]
-    try:
-        gate, others, *answers = await _answers(tx, p, [*batch, *wanted], more=alone)
-        if not gate and p["top"]:
-            await clear_expired(tx, session_id)
-            gate, others, *answers = await _answers(tx, p, [*batch, *wanted], more=alone)
-    except Duplicate as error:
-        raise RunConflict(f"session {session_id!r} has a run {p['run_id']!r} already") from error
-    if not gate:
-        raise await _refusal(tx, p)
-    answers = answers[len(batch) - 2 :]
-    if alone and answers.pop():
-        raise busy(session_id)
-    if not all(alive for _, alive in others):
-        await tx.execute((LOCK, p), *((sql, p) for sql in _SETTLE))
+    gate, others, answers = await _passed(tx, p, batch, wanted, alone=alone)
     summary = read_summary(dict(answers.pop())) if with_summary else None
-    seen = None if history is None else await _past(tx, p, gate[0], answers[0], history, known)
+    seen = None if history is None else await _past(tx, p, gate, answers[0], history, known)
     return _opened(
         p,
-        gate[0],
+        gate,
         history=History() if seen is None or history is None else seen.history(history),
         past=seen,
         is_apart=not others,
         state=dict(answers[-1]) if with_state else {},
         summary=summary,
     )
+
+
+async def _passed(
+    tx: Tx, p: Params, batch: Sequence[Statement], wanted: Sequence[Statement], *, alone: bool
+) -> tuple[Row, list[Row], list[list[Row]]]:
+    """Pass the gate: what it gives, the other runs under way, and what is ``wanted``."""
+    try:
+        gate, others, *answers = await _answers(tx, p, [*batch, *wanted], more=alone)
+        if not gate and p["top"]:
+            await clear_expired(tx, p["session_id"])
+            gate, others, *answers = await _answers(tx, p, [*batch, *wanted], more=alone)
+    except Duplicate as error:
+        raise RunConflict(f"session {p['session_id']!r} has a run {p['run_id']!r} already") from error
+    if not gate:
+        raise await _refusal(tx, p)
+    answers = answers[len(batch) - 2 :]
+    if alone and answers.pop():
+        raise busy(p["session_id"])
+    if not all(alive for _, alive in others):
+        await tx.execute((LOCK, p), *((sql, p) for sql in _SETTLE))
+    return gate[0], others, answers
 
 
 async def _past(
