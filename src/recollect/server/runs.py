@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Form, Header, Query, UploadFile
 from fastapi import File as FileField
 from msgspec import structs
+from pydantic import ConfigDict, Field
 
 from recollect.errors import RecollectError, SessionIdMissing
 from recollect.message import File, Image
@@ -21,11 +22,10 @@ from recollect.run import RunEvent, RunOutput, RunOutputEvent
 from recollect.runner import Runner
 from recollect.server import wire
 from recollect.server.caller import Caller
-from recollect.server.problem import Refused
 from recollect.server.route import CallerOf, Route, ServiceOf
 from recollect.server.service import Service
 from recollect.server.stream import EventStream
-from recollect.server.told import Teller, plain
+from recollect.server.told import Teller, content_of
 from recollect.server.underway import Serving, UnderWay
 from recollect.stream import AsyncRunStream
 
@@ -60,6 +60,20 @@ class RunAnswer(wire.RunShape):
     agent_name: str | None
     content_type: str
     model: str | None
+
+
+class RunTold(wire.Shape):
+    """What each event of a run says; some say more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    event: str = Field(examples=["RunContent"])
+    session_id: str
+    run_id: str
+    created_at: int = Field(description="Seconds since 1970.")
+    content: str | dict[str, Any] | None = Field(
+        default=None, description="New text; the whole answer of ``RunCompleted``; of ``RunError`` what went wrong."
+    )
 
 
 class Said:
@@ -168,35 +182,33 @@ async def _continue(service: Service, caller: Caller, runner: Runner, run_id: st
 
 
 async def _answered(service: Service, serving: Serving, events: AsyncRunStream, asked: Asked) -> Any:
-    if service.under_way.is_ending:
-        raise Refused(503, "ending", "the server is about to end; ask again", {"Retry-After": "1"})
+    service.under_way.admit()
     if not asked.stream:
         task = service.under_way.start(_drained(service.under_way, serving, events))
         return _answer(await asyncio.shield(task))
     # What refuses the run is answered with its status; only then a stream begins.
     first = await anext(events)
     told = _told(service.under_way, serving, first, events, Teller(members=asked.members))
-    return EventStream(told, service.limits, service.under_way)
+    return EventStream(events, told, service.limits, service.under_way)
 
 
 async def _told(
     under_way: UnderWay, serving: Serving, first: RunOutputEvent, events: AsyncRunStream, teller: Teller
 ) -> AsyncGenerator[bytes, None]:
     under_way.serves(serving, first)
-    async with events:
-        for said in teller.tell(first):
-            yield said
-        try:
-            async for event in events:
-                for said in teller.tell(event):
-                    yield said
-        except RecollectError as error:  # it was told as RunError
-            log.warning("run %s of session %s failed: %s", first.run_id, first.session_id, error.code)
-        except Exception:
-            log.exception("run %s of session %s failed", first.run_id, first.session_id)
-            lost = structs.replace(first, event=RunEvent.run_error, error="the server failed; its log says why")
-            for said in teller.tell(lost):
+    for said in teller.tell(first):
+        yield said
+    try:
+        async for event in events:
+            for said in teller.tell(event):
                 yield said
+    except RecollectError as error:  # it was told as RunError
+        log.warning("run %s of session %s failed: %s", first.run_id, first.session_id, error.code)
+    except Exception:  # the answer has begun, so that its status cannot say any more that something failed
+        log.exception("run %s of session %s failed", first.run_id, first.session_id)
+        lost = structs.replace(first, event=RunEvent.run_error, error="the server failed; its log says why")
+        for said in teller.tell(lost):
+            yield said
 
 
 async def _drained(under_way: UnderWay, serving: Serving, events: AsyncRunStream) -> RunOutput:
@@ -210,11 +222,9 @@ async def _drained(under_way: UnderWay, serving: Serving, events: AsyncRunStream
 
 
 def _answer(run: RunOutput) -> RunAnswer:
-    told = wire.run_shape(run).model_dump()
-    kind = "str"
-    if run.parsed is not None:
-        told["content"], kind = plain(run.parsed), type(run.parsed).__name__
-    return RunAnswer(**told, session_id=run.session_id, agent_name=run.agent_name, content_type=kind, model=run.model)
+    content, kind = content_of(run)
+    told = wire.run_shape(run).model_dump() | {"content": content, "content_type": kind}
+    return RunAnswer(**told, session_id=run.session_id, agent_name=run.agent_name, model=run.model)
 
 
 async def _given(files: Sequence[UploadFile]) -> dict[str, Any]:
@@ -230,18 +240,16 @@ async def _given(files: Sequence[UploadFile]) -> dict[str, Any]:
     return {"images": images, "files": documents}
 
 
-_STREAM: Final = "text/event-stream"
-
 ROUTES: Final = (
-    Route("POST", "/agents/{agent_id}/runs", run_agent, "write", shape=RunAnswer, media_type=_STREAM, tag="Runs"),
-    Route("POST", "/teams/{team_id}/runs", run_team, "write", shape=RunAnswer, media_type=_STREAM, tag="Runs"),
+    Route("POST", "/agents/{agent_id}/runs", run_agent, "write", shape=RunAnswer, tells=RunTold, tag="Runs"),
+    Route("POST", "/teams/{team_id}/runs", run_team, "write", shape=RunAnswer, tells=RunTold, tag="Runs"),
     Route(
         "POST",
         "/agents/{agent_id}/runs/{run_id}/continue",
         continue_agent_run,
         "write",
         shape=RunAnswer,
-        media_type=_STREAM,
+        tells=RunTold,
         tag="Runs",
     ),
     Route(
@@ -250,7 +258,7 @@ ROUTES: Final = (
         continue_team_run,
         "write",
         shape=RunAnswer,
-        media_type=_STREAM,
+        tells=RunTold,
         tag="Runs",
     ),
     Route("POST", "/agents/{agent_id}/runs/{run_id}/cancel", cancel_agent_run, "write", shape=Cancelled, tag="Runs"),

@@ -1,0 +1,87 @@
+"""Lists by cursor, of sessions and of what is found in them: any page costs the same."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Query
+
+from recollect.server.route import Limit, ReadsOf, ServiceOf
+from recollect.server.service import Kind
+from recollect.server.v1.shapes import Entry, Hit, Hits, Page
+
+
+class Part:
+    """The part of a list that is wanted, and of whose sessions."""
+
+    def __init__(
+        self,
+        service: ServiceOf,
+        reach: ReadsOf,
+        *,
+        kind: Annotated[Kind | None, Query(description="Whether agents' or teams' are meant.")] = None,
+        agent_id: Annotated[str | None, Query(description="The agent whose sessions are meant.")] = None,
+        since: Annotated[
+            datetime | None,
+            Query(description="The earliest time that is wanted, with its offset.", examples=["2026-01-01T00:00:00Z"]),
+        ] = None,
+        until: Annotated[
+            datetime | None,
+            Query(description="The time before which is wanted.", examples=["2026-02-01T00:00:00+01:00"]),
+        ] = None,
+        limit: Limit = None,
+        cursor: Annotated[str | None, Query(description="The ``next_cursor`` of the page before.")] = None,
+    ) -> None:
+        self.db = reach.db
+        self.named: dict[str, Any] = {
+            "user_id": reach.user_id,
+            "kind": kind,
+            "agent_id": agent_id or None,
+            "since": since,
+            "until": until,
+            "limit": service.limits.page_size(limit),
+            "cursor": cursor or None,
+        }
+
+
+PartOf = Annotated[Part, Depends()]
+
+
+async def list_sessions(
+    part: PartOf,
+    *,
+    team_id: Annotated[str | None, Query(description="The team whose sessions are meant.")] = None,
+    name: Annotated[
+        str | None, Query(description="A part of the name, whatever the case and accents.", examples=["porto"])
+    ] = None,
+    tag: Annotated[
+        list[str] | None, Query(description="A tag that it must have; several are all wanted.", examples=[["travel"]])
+    ] = None,
+    archived: Annotated[bool | None, Query(description="Whether archived ones are meant, or the others.")] = None,
+    pinned: Annotated[bool | None, Query(description="Whether pinned ones are meant, or the others.")] = None,
+    sort: Annotated[Literal["updated_at", "created_at"], Query(description="By what, newest first.")] = "updated_at",
+) -> Any:
+    """A page of sessions, newest first. Any page costs the same, however long the list is."""
+    page = await part.db.aget_sessions(
+        **part.named,
+        team_id=team_id or None,
+        name=name or None,
+        tags=tag,
+        archived=archived,
+        pinned=pinned,
+        sort=sort,
+    )
+    return Page(sessions=[Entry.model_validate(header) for header in page], next_cursor=page.next_cursor)
+
+
+async def search(
+    part: PartOf,
+    q: Annotated[
+        str,
+        Query(description='Words, "phrases" and beginnings (foo*); all of them are wanted.', examples=["porto hot*"]),
+    ],
+) -> Any:
+    """What was said, and the names and summaries of sessions, in which all of ``q`` is found."""
+    page = await part.db.asearch(q, **part.named)
+    return Hits(hits=[Hit.model_validate(hit) for hit in page], next_cursor=page.next_cursor)
