@@ -419,7 +419,7 @@ def test_buckets_fill_steadily_and_are_bounded() -> None:
     assert len(buckets._left) == KNOWN
 
 
-@pytest.mark.parametrize("limits", [{"body": 0}, {"page": 1001}, {"rate": -1}, {"queue": 0}, {"burst": "many"}])
+@pytest.mark.parametrize("limits", [{"body": 0}, {"page": 1001}, {"rate": -1}, {"patience": 0}, {"burst": "many"}])
 def test_limits_that_are_none_are_refused(limits: Any) -> None:
     with pytest.raises(InvalidArgument):
         Limits(**limits)

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from recollect.server.examples import EXAMPLES
 from recollect.server.limits import Limits
 from recollect.server.problem import MEDIA_TYPE
 from recollect.server.route import Route
@@ -129,6 +130,8 @@ def _document(app: FastAPI, limits: Limits, unguarded: set[str]) -> dict[str, An
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = PROBLEM
+    for name, schema in schemas.items():
+        schema["examples"] = [EXAMPLES[name]]
     parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, operation in _operations(made):
         operation["responses"] |= {status: _problem(what) for status, what in _SHARED.items()}
@@ -152,19 +155,7 @@ def _problem(what: str) -> dict[str, Any]:
 
 
 def _complete(parameter: dict[str, Any], limits: Limits) -> None:
-    """Say what this server's limits are, and give examples of what there is everywhere."""
+    """Say what this server's limits are."""
     if parameter["name"] == "limit":
         bounded = next(one for one in parameter["schema"]["anyOf"] if one["type"] == "integer")
-        bounded["maximum"] = limits.page
-    if parameter["name"] in _EXAMPLES:
-        parameter.setdefault("example", _EXAMPLES[parameter["name"]])
-
-
-_EXAMPLES: Final = {
-    "session_id": "0199f0a8-7c1e-7d2a-9d55-5a1c0f3c2b11",
-    "run_id": "0199f0a8-7c20-7b11-8a4e-1f0d9c6b7a55",
-    "agent_id": "travel-desk",
-    "team_id": "travel-team",
-    "user_id": "ada",
-    "Idempotency-Key": "payment-17",
-}
+        bounded["maximum"] = min(bounded["maximum"], limits.page)

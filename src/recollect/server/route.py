@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import Depends, Query
+from fastapi import Depends
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from recollect.server.caller import Caller
-from recollect.server.limits import MOST
+from recollect.server.fields import DbId, UserId
 from recollect.server.reach import Reach
 from recollect.server.service import Service
 
@@ -58,9 +58,6 @@ async def caller_of(request: Request) -> Caller:
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 CallerOf = Annotated[Caller, Depends(caller_of)]
-UserId = Annotated[str | None, Query(description="Whose sessions are meant; for those who may name others.")]
-Limit = Annotated[int | None, Query(ge=1, le=MOST, description="How many at most; 20 sessions or 100 messages.")]
-DbId = Annotated[str | None, Query(description="The database that is meant; the first unless given.")]
 
 
 async def may_write(caller: CallerOf) -> None:

@@ -16,12 +16,14 @@ from fastapi import File as FileField
 from msgspec import structs
 from pydantic import ConfigDict, Field
 
-from recollect.errors import RecollectError, SessionIdMissing
+from recollect import checks
+from recollect.errors import RecollectError, RunNotFound
 from recollect.message import File, Image
 from recollect.run import RunEvent, RunOutput, RunOutputEvent
 from recollect.runner import Runner
 from recollect.server import wire
 from recollect.server.caller import Caller
+from recollect.server.fields import AgentId, Id, IdOrNone, RunId, TeamId
 from recollect.server.route import CallerOf, Route, ServiceOf
 from recollect.server.service import Service
 from recollect.server.stream import EventStream
@@ -31,26 +33,31 @@ from recollect.stream import AsyncRunStream
 
 log = logging.getLogger("recollect.server")
 
-Text = Annotated[str, Form(description="What is said.", examples=["Plan two days in Porto"])]
+Text = Annotated[
+    str, Form(description="What is said.", examples=["Plan two days in Porto"], json_schema_extra={"minLength": 1})
+]
 Streamed = Annotated[bool, Form(description="Whether what happens is told as it happens.")]
 SessionField = Annotated[
-    str | None, Form(description="The session it is said in; a new one begins where none is named.", max_length=255)
+    IdOrNone | None, Form(description="The session it is said in; a new one begins where none is named.")
 ]
 UserField = Annotated[
-    str | None, Form(description="Who speaks; the caller unless given, by those who may name others.", max_length=255)
+    IdOrNone | None, Form(description="Who speaks; the caller unless given, by those who may name others.")
 ]
 Members = Annotated[bool, Form(description="Whether what happens in the runs of a team's members is told, too.")]
 Files = Annotated[list[UploadFile], FileField(description="Pictures and documents that go along.")]
 Key = Annotated[
-    str | None,
+    Id | None,
     Header(
         alias="Idempotency-Key",
         description="The run's id: the same key again gives the same run, and never a second one.",
+        examples=["payment-17"],
         min_length=1,
-        max_length=255,
+        max_length=checks.MAX_ID,
     ),
 ]
-SessionQuery = Annotated[str | None, Query(description="The session of the run.", max_length=255)]
+SessionQuery = Annotated[
+    IdOrNone | None, Query(description="The session of the run; may be left out where this process works on it.")
+]
 
 
 class RunAnswer(wire.RunShape):
@@ -106,7 +113,7 @@ SaidOf = Annotated[Said, Depends()]
 AskedOf = Annotated[Asked, Depends()]
 
 
-async def run_agent(service: ServiceOf, caller: CallerOf, agent_id: str, said: SaidOf, asked: AskedOf) -> Any:
+async def run_agent(service: ServiceOf, caller: CallerOf, agent_id: AgentId, said: SaidOf, asked: AskedOf) -> Any:
     """Have an agent answer.
 
     Streamed, it is told in events whose data are JSON: ``RunStarted``, ``RunContent`` with each new piece of text,
@@ -115,17 +122,21 @@ async def run_agent(service: ServiceOf, caller: CallerOf, agent_id: str, said: S
     return await _run(service, caller, service.runner("agent", agent_id), said, asked)
 
 
-async def run_team(service: ServiceOf, caller: CallerOf, team_id: str, said: SaidOf, asked: AskedOf) -> Any:
+async def run_team(service: ServiceOf, caller: CallerOf, team_id: TeamId, said: SaidOf, asked: AskedOf) -> Any:
     """Have a team answer. Streamed, as for an agent; the names of its own events begin with ``Team``."""
     return await _run(service, caller, service.runner("team", team_id), said, asked)
 
 
-async def continue_agent_run(service: ServiceOf, caller: CallerOf, agent_id: str, run_id: str, asked: AskedOf) -> Any:
+async def continue_agent_run(
+    service: ServiceOf, caller: CallerOf, agent_id: AgentId, run_id: RunId, asked: AskedOf
+) -> Any:
     """Take up a run that failed, was cancelled or was interrupted, where it stopped."""
     return await _continue(service, caller, service.runner("agent", agent_id), run_id, asked)
 
 
-async def continue_team_run(service: ServiceOf, caller: CallerOf, team_id: str, run_id: str, asked: AskedOf) -> Any:
+async def continue_team_run(
+    service: ServiceOf, caller: CallerOf, team_id: TeamId, run_id: RunId, asked: AskedOf
+) -> Any:
     """Take up a team's run that failed, was cancelled or was interrupted, where it stopped."""
     return await _continue(service, caller, service.runner("team", team_id), run_id, asked)
 
@@ -140,14 +151,14 @@ class Cancelled(wire.Shape):
 
 
 async def cancel_agent_run(
-    service: ServiceOf, caller: CallerOf, agent_id: str, run_id: str, session_id: SessionQuery = None
+    service: ServiceOf, caller: CallerOf, agent_id: AgentId, run_id: RunId, session_id: SessionQuery = None
 ) -> Any:
     """Ask for a run to be ended, in whatever process it is. What was said until then is stored."""
     return await _cancel(service, caller, service.runner("agent", agent_id), run_id, session_id)
 
 
 async def cancel_team_run(
-    service: ServiceOf, caller: CallerOf, team_id: str, run_id: str, session_id: SessionQuery = None
+    service: ServiceOf, caller: CallerOf, team_id: TeamId, run_id: RunId, session_id: SessionQuery = None
 ) -> Any:
     """Ask for a team's run to be ended, with those of its members. What was said until then is stored."""
     return await _cancel(service, caller, service.runner("team", team_id), run_id, session_id)
@@ -157,7 +168,8 @@ async def _cancel(service: Service, caller: Caller, runner: Runner, run_id: str,
     user = caller.writes_as(None)
     session = session_id or service.under_way.session_of(run_id, user)
     if session is None:
-        raise SessionIdMissing("cancel")
+        msg = f"run {run_id!r} is not under way in this process; name its session_id, and it is ended wherever it is"
+        raise RunNotFound(msg)
     asked = await runner.acancel_run(run_id, session, user_id=user)
     return {"run_id": run_id, "session_id": session, "cancelled": asked}
 

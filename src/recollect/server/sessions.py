@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Body, Query
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from recollect.errors import InvalidArgument, RunNotFound
+from recollect.errors import RunNotFound
 from recollect.selection import is_own
 from recollect.server import wire
-from recollect.server.problem import Refused
+from recollect.server.fields import DbId, Id, IdOrNone, Json, Limit, Name, RunId, SessionId
 from recollect.server.reach import Reach
-from recollect.server.route import CallerOf, DbId, Limit, ReadsOf, Route, ServiceOf, WritesOf
+from recollect.server.route import CallerOf, ReadsOf, Route, ServiceOf, WritesOf
 from recollect.server.service import Kind, component
 from recollect.session import SessionHeader, SessionSummary
 from recollect.store import Store
@@ -23,36 +22,46 @@ COUNTED: Final = 10_000
 """Sessions that are counted, and that can be turned to page by page; ``/v1/sessions`` goes on for ever."""
 
 KindQuery = Annotated[Kind | None, Query(alias="type", description="Whether agents' or teams' are meant.")]
-Json = dict[str, Any]
 
 
 class NewSession(wire.Shape):
     """A session that is to be made."""
 
-    session_id: str | None = Field(default=None, description="A new id unless given. It must not be guessable.")
-    session_name: str | None = Field(default=None, examples=["Two days in Porto"])
+    session_id: IdOrNone | None = Field(default=None, description="A new id unless given. It must not be guessable.")
+    session_name: Name | None = None
     session_state: Json | None = None
     metadata: Json | None = None
-    user_id: str | None = Field(default=None, description="Whose it is; the caller's unless given.")
-    agent_id: str | None = None
-    team_id: str | None = None
+    user_id: IdOrNone | None = Field(default=None, description="Whose it is; the caller's unless given.")
+    agent_id: IdOrNone | None = None
+    team_id: IdOrNone | None = None
     workflow_id: None = Field(default=None, description="For clients that send it: there are no workflows.")
+
+
+class Summary(wire.Shape):
+    """What was said, in short."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    summary: str
+    topics: list[str] | None = None
 
 
 class SessionChange(wire.Shape):
     """What is to be changed; what is not named stays. Each is replaced as a whole."""
 
-    session_name: str | None = None
+    session_name: Name | None = None
     session_state: Json | None = None
     metadata: Json | None = None
-    summary: Json | None = Field(default=None, examples=[{"summary": "They planned a trip.", "topics": ["travel"]}])
+    summary: Summary | None = None
 
 
 class Doomed(wire.Shape):
     """Sessions that are to be deleted."""
 
-    session_ids: list[str] = Field(min_length=1, max_length=1000)
-    session_types: list[Kind] | None = Field(default=None, description="One for each id, or none.")
+    session_ids: list[Id] = Field(min_length=1, max_length=1000)
+    session_types: list[Kind] | None = Field(
+        default=None, description="For clients that send it: an id is of one session alone."
+    )
 
 
 async def list_sessions(
@@ -60,12 +69,14 @@ async def list_sessions(
     reach: ReadsOf,
     *,
     type: KindQuery = None,
-    component_id: Annotated[str | None, Query(description="The agent or team whose sessions are meant.")] = None,
-    session_name: Annotated[str | None, Query(description="A part of the name.")] = None,
+    component_id: Annotated[
+        IdOrNone | None, Query(description="The agent or team whose sessions are meant.", examples=["travel-desk"])
+    ] = None,
+    session_name: Annotated[str | None, Query(description="A part of the name.", examples=["porto"])] = None,
     limit: Limit = None,
     page: Annotated[int, Query(ge=0, le=COUNTED, description="Counted from 1; 0 is the first, too.")] = 1,
-    sort_by: Annotated[Literal["created_at", "updated_at"], Query()] = "created_at",
-    sort_order: Annotated[Literal["asc", "desc"], Query()] = "desc",
+    sort_by: Annotated[Literal["created_at", "updated_at"], Query(description="Which time counts.")] = "created_at",
+    sort_order: Annotated[Literal["asc", "desc"], Query(description="``desc``: the newest first.")] = "desc",
 ) -> Any:
     """A page of sessions, with the number of all pages. 10,000 sessions are counted at most, the newest."""
     size = service.limits.page_size(limit)
@@ -124,14 +135,14 @@ async def create_session(
     return wire.session_detail(await reach.session(header.session_id))
 
 
-async def get_session(reach: ReadsOf, session_id: str, type: KindQuery = None) -> Any:
+async def get_session(reach: ReadsOf, session_id: SessionId, type: KindQuery = None) -> Any:
     """A session with what was said in it."""
     return wire.session_detail(await reach.session(session_id, type))
 
 
 async def get_runs(
     reach: ReadsOf,
-    session_id: str,
+    session_id: SessionId,
     *,
     type: KindQuery = None,
     include_members: Annotated[bool, Query(description="Whether runs of a team's members are wanted, too.")] = False,
@@ -142,7 +153,7 @@ async def get_runs(
     return [wire.run_shape(run) for run in wanted]
 
 
-async def get_run(reach: ReadsOf, session_id: str, run_id: str) -> Any:
+async def get_run(reach: ReadsOf, session_id: SessionId, run_id: RunId) -> Any:
     """One run of a session, whatever became of it."""
     run = await reach.db.aget_run(run_id, session_id, reach.user_id)
     if run is None:
@@ -155,8 +166,8 @@ async def get_run(reach: ReadsOf, session_id: str, run_id: str) -> Any:
 async def rename_session(
     service: ServiceOf,
     reach: WritesOf,
-    session_id: str,
-    session_name: Annotated[str, Body(embed=True, examples=["Two days in Porto"])],
+    session_id: SessionId,
+    session_name: Annotated[Name, Body(embed=True)],
     type: KindQuery = None,
 ) -> Any:
     """Name a session."""
@@ -167,7 +178,7 @@ async def rename_session(
 
 
 async def change_session(
-    service: ServiceOf, reach: WritesOf, session_id: str, change: SessionChange, type: KindQuery = None
+    service: ServiceOf, reach: WritesOf, session_id: SessionId, change: SessionChange, type: KindQuery = None
 ) -> Any:
     """Change a session's name, state, metadata or summary; refused where somebody else changes it just now."""
     session = await reach.session(session_id, type)
@@ -178,28 +189,19 @@ async def change_session(
     if change.metadata is not None:
         session.metadata = change.metadata
     if change.summary is not None:
-        session.summary = _summary(change.summary)
+        session.summary = SessionSummary(summary=change.summary.summary, topics=tuple(change.summary.topics or ()))
     await reach.db.asave_session(session)
     return wire.session_detail(await reach.session(session_id))
 
 
-async def delete_session(reach: WritesOf, session_id: str) -> None:
+async def delete_session(reach: WritesOf, session_id: SessionId) -> None:
     """Delete a session with everything in it."""
     await reach.db.adelete_session(session_id, reach.user_id)
 
 
 async def delete_sessions(reach: WritesOf, doomed: Doomed) -> None:
     """Delete several sessions. Those that are not there, or are not the caller's, are passed over."""
-    if doomed.session_types is not None and len(doomed.session_types) != len(doomed.session_ids):
-        raise Refused(422, "invalid_argument", "session_types: must be as many as session_ids, or be left out")
     await reach.db.adelete_sessions(doomed.session_ids, reach.user_id)
-
-
-def _summary(given: Json) -> SessionSummary:
-    text, topics = given.get("summary"), given.get("topics") or []
-    if not isinstance(text, str) or not isinstance(topics, Sequence) or not all(isinstance(one, str) for one in topics):
-        raise InvalidArgument("summary", "must hold a text 'summary' and may hold a list of texts 'topics'")
-    return SessionSummary(summary=text, topics=tuple(topics))
 
 
 _OF_SESSION: Final = "/sessions/{session_id}"

@@ -9,6 +9,7 @@ from fastapi import Header
 
 from recollect.change import SessionChange, reset
 from recollect.errors import InvalidArgument
+from recollect.server.fields import SessionId
 from recollect.server.reach import Reach
 from recollect.server.route import ReadsOf, ServiceOf
 from recollect.server.service import Service
@@ -16,7 +17,11 @@ from recollect.server.stream import EventStream, framed, marked
 from recollect.store.watches import AsyncSessionWatch
 
 LastEventId = Annotated[
-    str | None, Header(description="The ``id`` of the last event that is known: what was missed is told first.")
+    str | None,
+    Header(
+        description="The ``id`` of the last event that is known: what was missed is told first.",
+        examples=["WzEsMCwwXQ"],
+    ),
 ]
 
 
@@ -30,7 +35,9 @@ async def watch_sessions(service: ServiceOf, reach: ReadsOf, last_event_id: Last
     return await _stream(service, reach, None, last_event_id)
 
 
-async def watch_session(service: ServiceOf, reach: ReadsOf, session_id: str, last_event_id: LastEventId = None) -> Any:
+async def watch_session(
+    service: ServiceOf, reach: ReadsOf, session_id: SessionId, last_event_id: LastEventId = None
+) -> Any:
     """What changes in one session, as server-sent events, like those of all sessions."""
     return await _stream(service, reach, session_id, last_event_id)
 

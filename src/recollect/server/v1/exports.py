@@ -7,13 +7,14 @@ from typing import Any
 
 from starlette.responses import Response
 
+from recollect.server.fields import SessionId
 from recollect.server.reach import Reach
 from recollect.server.route import ReadsOf, ServiceOf
 from recollect.server.stream import LINES, Streamed
 from recollect.transfer import write_line
 
 
-async def export_session(reach: ReadsOf, session_id: str) -> Any:
+async def export_session(reach: ReadsOf, session_id: SessionId) -> Any:
     """All of a session, as ``recollect sessions import`` takes it."""
     return Response(write_line(await reach.session(session_id)), media_type="application/json")
 

@@ -13,11 +13,12 @@ from recollect.naming import title_from_first_message
 from recollect.port import Tx, reads, writes
 from recollect.run import RunStatus
 from recollect.selection import Filter
+from recollect.server.fields import Json, Limit, SessionId
 from recollect.server.limits import MOST
 from recollect.server.reach import Reach
-from recollect.server.route import Limit, ReadsOf, ServiceOf, WritesOf
+from recollect.server.route import ReadsOf, ServiceOf, WritesOf
 from recollect.server.v1.etag import IfMatch, IfNoneMatch, check_match, etag, is_known
-from recollect.server.v1.shapes import Change, Entry, Json, Naming, Session
+from recollect.server.v1.shapes import Change, Entry, Naming, Session
 from recollect.session import SessionHeader
 from recollect.store import changes, marks
 from recollect.store.rows import no_session
@@ -27,7 +28,9 @@ Whole = tuple[SessionHeader, Mapping[str, Json]]
 """A session with its values by kind, at one moment."""
 
 
-async def get_session(reach: ReadsOf, response: Response, session_id: str, if_none_match: IfNoneMatch = None) -> Any:
+async def get_session(
+    reach: ReadsOf, response: Response, session_id: SessionId, if_none_match: IfNoneMatch = None
+) -> Any:
     """A session with its state, metadata, tags and summary; its version is the ``ETag``."""
     if if_none_match is not None:
         header = await reach.header(session_id)
@@ -40,7 +43,7 @@ async def change_session(
     service: ServiceOf,
     reach: WritesOf,
     response: Response,
-    session_id: str,
+    session_id: SessionId,
     change: Change,
     if_match: IfMatch = None,
 ) -> Any:
@@ -52,7 +55,7 @@ async def change_session(
     return _told(response, await reach.db.atransact(_change, session_id, known, reach.user_id, if_match))
 
 
-async def delete_session(reach: WritesOf, session_id: str, if_match: IfMatch = None) -> None:
+async def delete_session(reach: WritesOf, session_id: SessionId, if_match: IfMatch = None) -> None:
     """Delete a session with everything in it. ``If-Match`` is looked at before; what happens just then is deleted."""
     if if_match is not None:
         check_match(await reach.header(session_id), if_match)
@@ -63,7 +66,7 @@ async def name_session(
     service: ServiceOf,
     reach: WritesOf,
     response: Response,
-    session_id: str,
+    session_id: SessionId,
     naming: Annotated[Naming | None, Body()] = None,
 ) -> Any:
     """Have a model name a session after what was said in it. A name that is set by hand meanwhile stays."""
@@ -80,7 +83,7 @@ async def name_session(
 async def get_messages(
     service: ServiceOf,
     reach: ReadsOf,
-    session_id: str,
+    session_id: SessionId,
     *,
     last_n_runs: Annotated[int | None, Query(ge=1, le=MOST, description="Only of so many runs, the newest.")] = None,
     limit: Limit = None,

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from recollect.server.fields import Id, Json, Name
 from recollect.server.wire import Shape
-
-Json = dict[str, Any]
 
 
 class Me(Shape):
@@ -93,10 +92,10 @@ class Change(Shape):
     Keys of ``session_state`` and ``metadata`` are set each as a whole; the others stay.
     """
 
-    name: str | None = Field(default=None, examples=["Two days in Porto"])
+    name: Name | None = None
     session_state: Json | None = None
     metadata: Json | None = None
-    tags: list[str] | None = Field(default=None, description="All tags that the session is to have.", max_length=100)
+    tags: list[Id] | None = Field(default=None, description="All tags that the session is to have.", max_length=100)
     archived: bool | None = None
     pinned: bool | None = None
 
@@ -104,7 +103,7 @@ class Change(Shape):
 class Naming(Shape):
     """How a name is to be made."""
 
-    fallback: str | None = Field(
+    fallback: Name | None = Field(
         default=None, description="The name where the model makes none; unless given, one made of the first message."
     )
 
@@ -112,7 +111,7 @@ class Naming(Shape):
 class Said(Shape):
     """Messages, oldest first."""
 
-    messages: list[Json] = Field(description="Each in the Chat Completions form, as it was stored.")
+    messages: list[dict[str, Any]] = Field(description="Each in the Chat Completions form, as it was stored.")
 
 
 class SessionEvent(Shape):
