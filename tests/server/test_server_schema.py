@@ -105,3 +105,5 @@ def test_every_parameter_says_what_it_means() -> None:
             assert operation["summary"]
             for parameter in operation.get("parameters", ()):
                 assert parameter.get("description"), (path, parameter["name"])
+                if parameter["in"] == "path":
+                    assert parameter["schema"]["maxLength"] == 255, "it is one of the ids that may hold slashes"

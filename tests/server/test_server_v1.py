@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -189,6 +190,25 @@ def test_what_is_exported_can_be_imported(alice: httpx2.Client, session: str) ->
     assert all(json.loads(one)["user_id"] == "alice" for one in lines)
 
 
+@pytest.mark.parametrize("session_id", ["a/b", "50%", "a%2Fb", "%252F", "/", "ä/ö?x=1#y", "a b", ";,:@&=+$", "日本/語"])
+def test_a_session_is_reached_whatever_its_id_is(alice: httpx2.Client, session_id: str) -> None:
+    part = quote(session_id, safe="")
+    run = alice.post(
+        "/agents/desk/runs",
+        data={"message": "Hi", "session_id": session_id, "stream": "false"},
+        headers={"Idempotency-Key": "run/1"},
+    )
+    assert run.json()["session_id"] == session_id
+    assert alice.get(f"/v1/sessions/{part}").json()["session_id"] == session_id
+    assert alice.get(f"/sessions/{part}/runs/run%2F1").json()["run_id"] == "run/1"
+    named = alice.post(f"/sessions/{part}/rename", json={"session_name": "Odd"}).json()
+    assert (named["session_id"], named["session_name"]) == (session_id, "Odd")
+    assert alice.options(f"/v1/sessions/{part}/messages").headers["allow"] == "GET, OPTIONS"
+    assert alice.delete(f"/v1/sessions/{part}").status_code == 204
+    gone = alice.get(f"/v1/sessions/{part}")
+    assert (gone.status_code, gone.json()["detail"]) == (404, f"there is no session {session_id!r}")
+
+
 def test_two_databases_are_told_apart_by_their_ids(tmp_path: Any) -> None:
     one, two = SqliteDb(tmp_path / "1.db"), SqliteDb(tmp_path / "2.db")
     agents = [Agent(EchoModel(), id="a", db=one), Agent(EchoModel(), id="b", db=two), Agent(EchoModel(), id="c")]
@@ -278,4 +298,5 @@ def test_an_application_may_be_mounted_in_another() -> None:
     with serving(outer) as served, served.client() as alice, served.client(None) as nobody:
         assert nobody.get("/chat/health").status_code == 200
         assert nobody.get("/chat/agents").status_code == 401
+        assert alice.get("/chat/sessions/a%2Fb").json()["detail"] == "there is no session 'a/b'"
         assert said(alice, "Hi", "/chat/agents/desk/runs")[-1][1]["content"] == "You said: Hi"

@@ -21,6 +21,7 @@ from recollect.agent import Agent
 from recollect.errors import RecollectError
 from recollect.server import agents as agent_routes
 from recollect.server import runs, sessions, v1
+from recollect.server.address import Addresses
 from recollect.server.auth import Auth, authority
 from recollect.server.document import documented, options
 from recollect.server.gate import Cors, Gate, Guard
@@ -86,6 +87,7 @@ def create_app(
         lifespan=_ending(service),
         exception_handlers=dict.fromkeys((RecollectError, RequestValidationError, HTTPException), _told),
         middleware=[
+            Middleware(Addresses),
             Middleware(Cors, origins=origins),
             Middleware(Guard),
             Middleware(Gate, authority=authority(auth, origins), limits=limits, unguarded=unguarded),

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import Path, Query
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from recollect import checks
+from recollect.server.address import part
 from recollect.server.limits import MOST
 
 _CONTROLS: Final = r"\u0000-\u001f\u007f-\u009f"
@@ -27,10 +28,10 @@ def _id(description: str, example: str) -> Any:
     return Path(description=description, examples=[example], json_schema_extra=_ID)
 
 
-SessionId = Annotated[str, _id("The session's id.", SESSION)]
-RunId = Annotated[str, _id("The run's id.", RUN)]
-AgentId = Annotated[str, _id("The agent's id.", "travel-desk")]
-TeamId = Annotated[str, _id("The team's id.", "travel-team")]
+SessionId = Annotated[str, _id("The session's id.", SESSION), AfterValidator(part)]
+RunId = Annotated[str, _id("The run's id.", RUN), AfterValidator(part)]
+AgentId = Annotated[str, _id("The agent's id.", "travel-desk"), AfterValidator(part)]
+TeamId = Annotated[str, _id("The team's id.", "travel-team"), AfterValidator(part)]
 
 Id = Annotated[str, Field(json_schema_extra=_ID)]
 IdOrNone = Annotated[str, Field(json_schema_extra=_ID_OR_NONE)]
