@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Depends, Form, Header, Query, UploadFile
 from fastapi import File as FileField
@@ -83,34 +83,41 @@ class RunTold(wire.Shape):
     )
 
 
-class Said:
+class Said(NamedTuple):
     """What is said in a run."""
 
-    def __init__(self, message: Text, files: Files = [], key: Key = None) -> None:  # noqa: B006 - FastAPI copies it
-        self.message = message
-        self.files = files
-        self.run_id = key
+    message: str
+    files: Sequence[UploadFile]
+    run_id: str | None
 
 
-class Asked:
+class Asked(NamedTuple):
     """How a run is to be told, and in whose session."""
 
-    def __init__(
-        self,
-        *,
-        stream: Streamed = True,
-        session_id: SessionField = None,
-        user_id: UserField = None,
-        stream_member_events: Members = False,
-    ) -> None:
-        self.stream = stream
-        self.session_id = session_id or None
-        self.user_id = user_id or None
-        self.members = stream_member_events
+    stream: bool
+    session_id: str | None
+    user_id: str | None
+    members: bool
 
 
-SaidOf = Annotated[Said, Depends()]
-AskedOf = Annotated[Asked, Depends()]
+async def said_of(message: Text, files: Files = [], key: Key = None) -> Said:  # noqa: B006 - FastAPI copies it
+    """What a request says."""
+    return Said(message, files, key)
+
+
+async def asked_of(
+    *,
+    stream: Streamed = True,
+    session_id: SessionField = None,
+    user_id: UserField = None,
+    stream_member_events: Members = False,
+) -> Asked:
+    """What a request asks for; an empty id means none."""
+    return Asked(stream, session_id or None, user_id or None, stream_member_events)
+
+
+SaidOf = Annotated[Said, Depends(said_of)]
+AskedOf = Annotated[Asked, Depends(asked_of)]
 
 
 async def run_agent(service: ServiceOf, caller: CallerOf, agent_id: AgentId, said: SaidOf, asked: AskedOf) -> Any:
@@ -175,6 +182,7 @@ async def _cancel(service: Service, caller: Caller, runner: Runner, run_id: str,
 
 
 async def _run(service: Service, caller: Caller, runner: Runner, said: Said, asked: Asked) -> Any:
+    service.under_way.admit()
     user = caller.speaks_as(asked.user_id)
     events = runner.arun(
         said.message,
@@ -188,13 +196,13 @@ async def _run(service: Service, caller: Caller, runner: Runner, said: Said, ask
 
 
 async def _continue(service: Service, caller: Caller, runner: Runner, run_id: str, asked: Asked) -> Any:
+    service.under_way.admit()
     user = caller.speaks_as(asked.user_id)
     events: Any = runner.acontinue_run(run_id, session_id=asked.session_id, user_id=user, stream_events=True)
     return await _answered(service, Serving(runner, user), events, asked)
 
 
 async def _answered(service: Service, serving: Serving, events: AsyncRunStream, asked: Asked) -> Any:
-    service.under_way.admit()
     if not asked.stream:
         task = service.under_way.start(_drained(service.under_way, serving, events))
         return _answer(await asyncio.shield(task))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Depends, Query
 
@@ -11,40 +11,39 @@ from recollect.server.fields import Cursor, Id, IdOrNone, Limit, Moment
 from recollect.server.route import ReadsOf, ServiceOf
 from recollect.server.service import Kind
 from recollect.server.v1.shapes import Entry, Hit, Hits, Page
+from recollect.store import Store
 from recollect.store.hits import MOST
 
 
-class Part:
+class Part(NamedTuple):
     """The part of a list that is wanted, and of whose sessions."""
 
-    def __init__(
-        self,
-        reach: ReadsOf,
-        *,
-        kind: Annotated[Kind | None, Query(description="Whether agents' or teams' are meant.")] = None,
-        agent_id: Annotated[IdOrNone | None, Query(description="The agent whose sessions are meant.")] = None,
-        since: Annotated[
-            Moment | None,
-            Query(description="The earliest time that is wanted, with its offset.", examples=["2026-01-01T00:00:00Z"]),
-        ] = None,
-        until: Annotated[
-            Moment | None,
-            Query(description="The time before which is wanted.", examples=["2026-02-01T00:00:00+01:00"]),
-        ] = None,
-        cursor: Cursor = None,
-    ) -> None:
-        self.db = reach.db
-        self.named: dict[str, Any] = {
-            "user_id": reach.user_id,
-            "kind": kind,
-            "agent_id": agent_id or None,
-            "since": since,
-            "until": until,
-            "cursor": cursor or None,
-        }
+    db: Store
+    named: dict[str, Any]
+    """What lists and searches take alike."""
 
 
-PartOf = Annotated[Part, Depends()]
+async def part_of(
+    reach: ReadsOf,
+    *,
+    kind: Annotated[Kind | None, Query(description="Whether agents' or teams' are meant.")] = None,
+    agent_id: Annotated[IdOrNone | None, Query(description="The agent whose sessions are meant.")] = None,
+    since: Annotated[
+        Moment | None,
+        Query(description="The earliest time that is wanted, with its offset.", examples=["2026-01-01T00:00:00Z"]),
+    ] = None,
+    until: Annotated[
+        Moment | None,
+        Query(description="The time before which is wanted.", examples=["2026-02-01T00:00:00+01:00"]),
+    ] = None,
+    cursor: Cursor = None,
+) -> Part:
+    """What a request wants of a list; an empty id or cursor means none."""
+    named = {"kind": kind, "agent_id": agent_id or None, "since": since, "until": until, "cursor": cursor or None}
+    return Part(reach.db, {"user_id": reach.user_id, **named})
+
+
+PartOf = Annotated[Part, Depends(part_of)]
 
 
 async def list_sessions(
