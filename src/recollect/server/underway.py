@@ -13,6 +13,7 @@ import msgspec
 from recollect.errors import RecollectError
 from recollect.run import RunOutputEvent
 from recollect.runner import Runner
+from recollect.server.problem import Refused
 
 T = TypeVar("T")
 
@@ -38,6 +39,15 @@ class UnderWay:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def admit(self) -> None:
+        """Let somebody begin what takes its time.
+
+        Raises:
+            Refused: the server is about to end.
+        """
+        if self.is_ending:
+            raise Refused(503, "ending", "the server is about to end; ask again", {"Retry-After": "1"})
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Work that is known of until it has ended."""
