@@ -192,14 +192,14 @@ async def _run(service: Service, caller: Caller, runner: Runner, said: Said, ask
         run_id=said.run_id,
         **await _given(said.files),
     )
-    return await _answered(service, Serving(runner, user), events, asked)
+    return await _answered(service, Serving(runner, user, asked.stream), events, asked)
 
 
 async def _continue(service: Service, caller: Caller, runner: Runner, run_id: str, asked: Asked) -> Any:
     service.under_way.admit()
     user = caller.speaks_as(asked.user_id)
     events: Any = runner.acontinue_run(run_id, session_id=asked.session_id, user_id=user, stream_events=True)
-    return await _answered(service, Serving(runner, user), events, asked)
+    return await _answered(service, Serving(runner, user, asked.stream), events, asked)
 
 
 async def _answered(service: Service, serving: Serving, events: AsyncRunStream, asked: Asked) -> Any:

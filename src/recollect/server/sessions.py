@@ -8,6 +8,7 @@ from fastapi import Body, Query
 from pydantic import ConfigDict, Field
 
 from recollect.errors import RunNotFound
+from recollect.run import RunOutput, RunStatus
 from recollect.selection import is_own
 from recollect.server import wire
 from recollect.server.fields import DbId, Id, IdOrNone, Json, Limit, Name, RunId, SessionId
@@ -141,16 +142,31 @@ async def get_session(reach: ReadsOf, session_id: SessionId, type: KindQuery = N
 
 
 async def get_runs(
+    service: ServiceOf,
     reach: ReadsOf,
     session_id: SessionId,
     *,
     type: KindQuery = None,
     include_members: Annotated[bool, Query(description="Whether runs of a team's members are wanted, too.")] = False,
 ) -> Any:
-    """The runs of a session, oldest first; those that were replaced by others are left out."""
+    """The runs of a session, oldest first; those that were replaced by others are left out.
+
+    A session has none yet, which is answered with 404, while all there is of it is being told to a client.
+    """
+    # AgentOS's chat client reads a new session as soon as its first run is told to have begun, and puts what it gets in
+    # the place of what it was told; not so with an error. Looked at first: a run that ends meanwhile is read as ended.
+    told = service.under_way.streamed()
     session = await reach.session(session_id, type)
+    own = [run for run in session.runs if is_own(run)]
+    if own and all(_is_told(run, told) for run in own):
+        msg = f"session {session_id!r} has no runs yet: its first one is being told to whoever asked for it"
+        raise RunNotFound(msg)
     wanted = [run for run in session.runs if is_own(run) or (include_members and run.parent_run_id is not None)]
     return [wire.run_shape(run) for run in wanted]
+
+
+def _is_told(run: RunOutput, told: frozenset[str]) -> bool:
+    return run.status is RunStatus.running and run.run_id in told
 
 
 async def get_run(reach: ReadsOf, session_id: SessionId, run_id: RunId) -> Any:

@@ -10,7 +10,7 @@ import msgspec
 
 from recollect.run import RunEvent, RunOutput, RunOutputEvent
 from recollect.server.stream import framed
-from recollect.server.wire import answer_of, seconds, tool_shape
+from recollect.server.wire import answer_of, extra_of, images_of, seconds, tool_shape
 
 _NAMES: Final = {
     RunEvent.run_started: "RunStarted",
@@ -95,7 +95,10 @@ def _ended(run: RunOutput) -> dict[str, Any]:
         "content": content,
         "content_type": kind,
         "status": str(run.status).upper(),
+        "reasoning_content": run.reasoning_content,
         "tools": [tool.model_dump(exclude={"metrics"}) for tool in tools],
+        "extra_data": extra_of(run),
+        "images": images_of(run),
         "metrics": msgspec.to_builtins(run.metrics),
     }
 

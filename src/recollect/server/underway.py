@@ -28,6 +28,8 @@ class Serving(msgspec.Struct, frozen=True, eq=False):
 
     runner: Runner
     user_id: str | None
+    is_streamed: bool = False
+    """Whether a client is told of it as it happens."""
 
 
 class UnderWay:
@@ -68,6 +70,10 @@ class UnderWay:
             if run.run_id == run_id and user_id in (None, serving.user_id):
                 return run.session_id
         return None
+
+    def streamed(self) -> frozenset[str]:
+        """The runs that clients are told of as they happen."""
+        return frozenset(run.run_id for serving, run in filter(None, self._tasks.values()) if serving.is_streamed)
 
     async def end(self, grace: float) -> None:
         """Let runs end by themselves for so long; then ask them to, and last, cut them off.

@@ -22,6 +22,7 @@ from recollect.team import Team
 REASON_CHARS: Final = 300
 
 _REASONS: Final = {
+    RunStatus.completed: "(The answer has no text.)",
     RunStatus.pending: "(This run has not begun.)",
     RunStatus.running: "(This run is under way.)",
     RunStatus.paused: "(This run is paused.)",
@@ -208,8 +209,6 @@ def _brief(header: SessionHeader) -> dict[str, Any]:
 def run_shape(run: RunOutput) -> RunShape:
     """A stored run with what was asked and answered, and the tools it called."""
     asked = input_messages(run.said, run.input_count)
-    answers = [message for message in run.said if message.role == "assistant"]
-    thought = run.reasoning_content
     assert run.created_at is not None
     return RunShape(
         run_id=run.run_id,
@@ -220,11 +219,11 @@ def run_shape(run: RunOutput) -> RunShape:
         status=str(run.status).upper(),
         run_input="\n".join(message.text for message in asked if message.role == "user" and message.text),
         content=answer_of(run),
-        reasoning_content=thought,
+        reasoning_content=run.reasoning_content,
         metrics=checks.decode(checks.encode(run.metrics)),
         tools=[tool_shape(tool, seconds(run.created_at)) for tool in run.tools] or None,
-        extra_data=None if thought is None else {"reasoning_steps": [{"title": "Thinking", "reasoning": thought}]},
-        images=_images(answers) or None,
+        extra_data=extra_of(run),
+        images=images_of(run),
         videos=None,
         audio=None,
         response_audio=None,
@@ -236,11 +235,23 @@ def run_shape(run: RunOutput) -> RunShape:
 def answer_of(run: RunOutput) -> str:
     """The answer as text; where there is none, a line that says why."""
     said = next((message.text for message in reversed(run.said) if message.role == "assistant" and message.text), "")
-    if run.status is RunStatus.completed or (said and run.status is not RunStatus.error):
+    if said and run.status is not RunStatus.error:
         return said
     if run.status is RunStatus.error:
         return f"(This run failed: {checks.preview(run.error or 'no reason is known', REASON_CHARS)})"
     return _REASONS.get(run.status, "")
+
+
+def extra_of(run: RunOutput) -> dict[str, Any] | None:
+    """What the model thought, as the one step of reasoning that is known of."""
+    thought = run.reasoning_content
+    return None if thought is None else {"reasoning_steps": [{"title": "Thinking", "reasoning": thought}]}
+
+
+def images_of(run: RunOutput) -> list[dict[str, Any]] | None:
+    """Pictures in the answer."""
+    images = [image for message in run.said if message.role == "assistant" for image in message.images]
+    return [{"url": image.url, "revised_prompt": ""} for image in images if image.url] or None
 
 
 def tool_shape(tool: ToolExecution, at: int, took: float | None = None) -> ToolShape:
@@ -260,10 +271,6 @@ def tool_shape(tool: ToolExecution, at: int, took: float | None = None) -> ToolS
 def seconds(moment: datetime | None) -> int:
     """A moment in whole seconds since 1970; 0 where it is not known."""
     return 0 if moment is None else int(moment.timestamp())
-
-
-def _images(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    return [{"url": image.url, "revised_prompt": ""} for message in messages for image in message.images]
 
 
 def _media(messages: Sequence[Message]) -> dict[str, Any]:
