@@ -26,6 +26,9 @@ from recollect.run import RunOutput
 WARM = 0.3
 """The part of the time after which memory is looked at for the first time."""
 
+LOOKS = 12
+"""How often it is looked at from then on. What runs of megabytes take while they are told comes and goes."""
+
 ROOM = 24 * 1024 * 1024
 """Bytes by which it may differ at the end: what was allocated and given back is not all returned to the system."""
 
@@ -115,16 +118,21 @@ async def put_on(load: Load, port: int) -> None:
     after = await client.get("/look")
     if after["tasks"] > before["tasks"]:
         load.problems.append(f"{after['tasks'] - before['tasks']} tasks are left")
-    if load.memory and max(load.memory[1:], default=0) > load.memory[0] + ROOM:
-        load.problems.append(f"memory grew: {[size >> 20 for size in load.memory]} MiB")
+    floor = min(load.memory[: LOOKS // 3], default=0)
+    for when, size in (
+        ("at last", min(load.memory[-LOOKS // 3 :], default=0)),
+        ("when all have left", after["memory"]),
+    ):
+        if size > floor + ROOM:
+            load.problems.append(f"memory came back to {floor >> 20} MiB at first, and {when} to {size >> 20}")
 
 
 async def _look(load: Load, client: Client) -> None:
     """Look at the server's memory, once it is warm and then again and again."""
     await asyncio.sleep(load.seconds * WARM)
-    for _ in range(5):
+    for _ in range(LOOKS):
         load.memory.append((await client.get("/look"))["memory"])
-        await asyncio.sleep(load.seconds * (1 - WARM) / 5)
+        await asyncio.sleep(load.seconds * (1 - WARM) / LOOKS)
 
 
 async def _settled(load: Load, client: Client, count: int, when: str) -> None:

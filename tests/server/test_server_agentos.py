@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from server_kit import CALLERS, BrokenModel, Served, SlowModel, events_of, said, serving
 
-from recollect import Agent, EchoModel, Message, ModelError, SqliteDb, Store
+from recollect import Agent, EchoModel, Message, ModelError, SessionNamer, SqliteDb, Store, Team
 from recollect.port import Delta, ModelRequest, Reply, World
 from recollect.server import create_app
 
@@ -402,6 +402,23 @@ def test_sessions_are_made_changed_and_renamed_as_agno_has_it(alice: httpx2.Clie
     assert alice.get(where).status_code == 404
 
 
+def test_what_clients_of_agentos_say_besides_is_passed_over(alice: httpx2.Client) -> None:
+    new = {"session_id": "", "user_id": "", "agent_id": "", "team_id": "crew", "workflow_id": None}
+    made = alice.post("/sessions", params={"db_id": "", "table": "sessions"}, json=new)
+    assert (made.status_code, made.json()["team_id"], made.json()["user_id"]) == (201, "crew", "alice")
+    session_id = made.json()["session_id"]
+    assert alice.get(f"/sessions/{session_id}", params={"type": "team", "user_id": "", "table": "t"}).status_code == 200
+    assert alice.get(f"/sessions/{session_id}", params={"type": "agent"}).status_code == 404
+    summary = {"summary": "They met.", "topics": None, "updated_at": "2026-05-04T09:30:00Z"}
+    changed = alice.patch(f"/sessions/{session_id}", json={"summary": summary}).json()
+    assert changed["session_summary"]["summary"] == "They met."
+    for wrong in ({}, {"summary": 7}, {"summary": "x", "topics": [7]}, {"topics": []}):
+        assert alice.patch(f"/sessions/{session_id}", json={"summary": wrong}).status_code == 422
+    doomed = {"session_ids": [session_id], "session_types": []}
+    assert alice.request("DELETE", "/sessions", json=doomed).status_code == 204
+    assert alice.get(f"/sessions/{session_id}").status_code == 404
+
+
 def test_pages_are_numbered_and_go_both_ways(alice: httpx2.Client) -> None:
     made = [alice.post("/sessions", json={"agent_id": "pages"}).json()["session_id"] for _ in range(5)]
     query: dict[str, Any] = {"component_id": "pages", "limit": 2}
@@ -525,6 +542,19 @@ def test_a_browser_may_ask_before_and_shows_no_token_for_that(served: Served) ->
         refused = browser.options("/sessions", headers=asking | {"Origin": "http://evil.example"})
         assert (refused.status_code, refused.json()["detail"]) == (400, "Disallowed CORS origin")
         assert "access-control-allow-origin" not in refused.headers
+
+
+def test_the_namer_of_who_a_session_is_made_for_has_its_say() -> None:
+    namer = SessionNamer(model=EchoModel(), policy=lambda name, header: f"{header.kind}: {name}")
+    db = SqliteDb()
+    desk = Agent(EchoModel(), id="desk", db=db)
+    crew = Team([Agent(EchoModel(), id="member")], model=EchoModel(), id="crew", db=db, session_namer=namer)
+    with serving(create_app([desk], [crew], auth=CALLERS)) as served, served.client() as alice:
+        names = [
+            alice.post("/sessions", json={"session_name": "Trip", **ids}).json()["session_name"]
+            for ids in ({"team_id": "crew"}, {"agent_id": "desk"})
+        ]
+    assert names == ["team: Trip", "Trip"]
 
 
 def test_further_websites_are_allowed_by_name(db: Store) -> None:

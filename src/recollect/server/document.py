@@ -60,6 +60,14 @@ _SHARED: Final = {
     "default": "Any other error",
 }
 
+_OF_BODIES: Final = {
+    "409": "It is there already, or somebody else is at work on it just now",
+    "413": "The body is too long",
+}
+_OF_TAGS: Final = {"412": "It is no longer what the caller knows"}
+
+_OK: Final = {200: "The answer", 201: "It is made", 204: "It is gone"}
+
 _EXAMPLE_OF: Final = {
     "Runs": 'event: RunStarted\ndata: {"event":"RunStarted","session_id":"s","run_id":"r","created_at":1788000000}\n\n'
     'event: RunContent\ndata: {"event":"RunContent","session_id":"s","run_id":"r","created_at":1788000000,'
@@ -77,20 +85,28 @@ def options(route: Route) -> dict[str, Any]:
     told: dict[int | str, Any] = {status: dict(said) for status, said in route.responses.items()}
     other = _other(route)
     if other:
-        told.setdefault(200, {"description": "What happens, as it happens"})["content"] = other
+        told.setdefault(200, {"description": _OK[200]})["content"] = other
         if route.shape is not None:
             told[200]["model"] = route.shape
-    empty: dict[str, Any] = {"response_class": Response} if route.status == HTTPStatus.NO_CONTENT else {}
-    return empty | {
+    return _as(route) | {
         "methods": [route.method],
         "status_code": route.status,
-        "response_model": None if other or route.status == HTTPStatus.NO_CONTENT else route.shape,
+        "response_model": None if other else route.shape,
+        "response_description": _OK[route.status],
         "responses": told,
         "summary": " ".join(summary.split()),
         "description": " ".join(more.split()) or None,
         "operation_id": f"{route.tag.lower()}_{route.endpoint.__name__}",
         "tags": [route.tag],
     }
+
+
+def _as(route: Route) -> dict[str, Any]:
+    """What makes the answer where that is never JSON."""
+    if route.status == HTTPStatus.NO_CONTENT:
+        return {"response_class": Response}
+    media_type = next(iter(_other(route)), JSON) if route.shape is None else JSON
+    return {} if media_type == JSON else {"response_class": type("Told", (Response,), {"media_type": media_type})}
 
 
 def _other(route: Route) -> dict[str, Any]:
@@ -134,7 +150,7 @@ def _document(app: FastAPI, limits: Limits, unguarded: set[str]) -> dict[str, An
         schema["examples"] = [EXAMPLES[name]]
     parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, operation in _operations(made):
-        operation["responses"] |= {status: _problem(what) for status, what in _SHARED.items()}
+        operation["responses"] |= {status: _problem(what) for status, what in _errors(operation)}
         if path in unguarded:
             del operation["responses"]["401"]
         else:
@@ -148,6 +164,15 @@ def _operations(made: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, item in made["paths"].items():
         for operation in item.values():
             yield path, operation
+
+
+def _errors(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """With which errors an operation may be answered, and what each means."""
+    if "requestBody" in operation:
+        yield from _OF_BODIES.items()
+    if any(parameter["name"] == "if-match" for parameter in operation.get("parameters", ())):
+        yield from _OF_TAGS.items()
+    yield from _SHARED.items()
 
 
 def _problem(what: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Guard:
 
         try:
             await self._app(scope, receive, sending)
-        except Exception as error:
+        except Exception as error:  # whatever it is: nobody else would tell it in the form that all errors have
             problem = problem_of(error)
             if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.exception("%s %s failed", scope["method"], shown(scope["path"]))

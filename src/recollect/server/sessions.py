@@ -119,8 +119,8 @@ async def create_session(
     """Make an empty session."""
     new = new or NewSession()
     reach = Reach(service.database(db_id), caller.speaks_as(new.user_id or None))
-    kind = type or ("team" if new.team_id is not None and new.agent_id is None else "agent")
     ids: dict[str, Any] = {"agent_id": new.agent_id or None, "team_id": new.team_id or None}
+    kind = type or ("team" if ids["team_id"] and not ids["agent_id"] else "agent")
     name = new.session_name
     if name is not None:
         name = service.approved(reach.db, name, SessionHeader(session_id=new.session_id or "new", kind=kind, **ids))

@@ -114,5 +114,5 @@ async def _ask(serving: Serving, run: RunOutputEvent) -> None:
 async def ended(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has ended, whatever came of it."""
     task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
+    with suppress(asyncio.CancelledError, Exception):  # whoever waits for what came of it has it
         await task

@@ -35,5 +35,5 @@ ROUTES: Final = (
     Route("POST", f"{_ONE}/name", sessions.name_session, "write", shape=Session, tag="v1", responses={200: _WITH_ETAG}),
     Route("GET", f"{_ONE}/messages", sessions.get_messages, shape=Said, tag="v1"),
     Route("GET", f"{_ONE}/events", events.watch_session, tells=SessionEvent, tag="v1"),
-    Route("GET", f"{_ONE}/export", exports.export_session, tag="v1"),
+    Route("GET", f"{_ONE}/export", exports.export_session, shape=dict[str, Any], tag="v1"),
 )
