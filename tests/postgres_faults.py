@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from recollect.db.postgres import PostgresDb
 from recollect.db.postgres.dialect import ROLLBACK, Command, command
+from recollect.db.postgres.ears import Ears
 from recollect.db.postgres.transaction import PostgresTx
 from recollect.db.postgres.wire import Wire
 from recollect.errors import DatabaseBusy, DatabaseError, DatabaseFull, OutcomeUnknown
@@ -116,6 +117,7 @@ class FaultyPostgresDb(PostgresDb):
     def __init__(self, db_url: str, **options: Any) -> None:
         super().__init__(db_url, **options)
         self.faults = Faults()
+        self._notifier.ears = Ears(often=-1)  # asked each time, so that a fault meets the same statement again
         self._other = psycopg.connect(db_url, autocommit=True)
         self._seen: Rows = {}
         """All rows, where nothing was done since."""

@@ -35,7 +35,7 @@ def test_the_public_names_are_those_that_were_decided_on() -> None:
 
 
 def test_the_public_names_of_the_server_are_those_that_were_decided_on() -> None:
-    decided = ["Caller", "Change", "Feed", "JwtVerifier", "Limits", "create_app", "serve"]
+    decided = ["Caller", "JwtVerifier", "Limits", "create_app", "serve"]
     assert recollect.server.__all__ == decided
     assert all(hasattr(recollect.server, name) for name in decided)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -188,6 +189,17 @@ async def _counted(count: Any) -> list[None]:
     return [None] * await count
 
 
+async def _watched(agent: Any, session_id: str, user: str) -> list[str]:
+    """The faces in which a session can be watched."""
+    found = []
+    with suppress(SessionNotFound):
+        async with agent.agent.awatch_sessions(user, session_id):
+            found.append("async")
+    with suppress(SessionNotFound), agent.agent.watch_sessions(user, session_id):
+        found.append("sync")
+    return found
+
+
 ISOLATED: dict[str, Any] = {
     "cancel_run": lambda agent, s, user: agent.cancel_run("r", s, user_id=user),
     "claim_session": lambda agent, s, _: agent.claim_session(s, "alice"),
@@ -225,6 +237,7 @@ ISOLATED: dict[str, Any] = {
     "search": lambda agent, s, user: agent.search("hi", user_id=user, session_id=s),
     "set_session_name": lambda agent, s, user: agent.set_session_name(s, session_name="Hers", user_id=user),
     "update_session_state": lambda agent, s, user: agent.update_session_state({"a": 1}, s, user_id=user),
+    "watch_sessions": _watched,
 }
 WITHOUT_A_USER = {
     "aclose": "closes the database",

@@ -26,6 +26,9 @@ from recollect.run import RunOutput
 WARM = 0.3
 """The part of the time after which memory is looked at for the first time."""
 
+LOOKS = 12
+"""How often it is looked at from then on. What runs of megabytes take while they are told comes and goes."""
+
 ROOM = 24 * 1024 * 1024
 """Bytes by which it may differ at the end: what was allocated and given back is not all returned to the system."""
 
@@ -35,11 +38,16 @@ class Load(msgspec.Struct, kw_only=True):
 
     streams: int
     listeners: int
+    """Who listen for changes, and hear of none."""
+    followers: int
+    """Who hear of every change there is."""
     slow: int
     vanishing: int
     seconds: float
     completed: dict[str, str] = {}
     """What clients were told of runs that were completed, by the ids of their sessions."""
+    heard: list[set[str]] = []
+    """The sessions that each follower was told of, ``reset`` among them where it was told to read anew."""
     vanished: int = 0
     dropped: int = 0
     """Streams that were ended because nobody read them."""
@@ -79,8 +87,8 @@ class Client:
         return reader, writer
 
 
-def _head(method: str, path: str) -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer t\r\n".encode()
+def _head(method: str, path: str, who: str = "busy") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {who}\r\n".encode()
 
 
 async def put_on(load: Load, port: int) -> None:
@@ -89,6 +97,7 @@ async def put_on(load: Load, port: int) -> None:
     before = await client.get("/look")
     end = time.monotonic() + load.seconds
     listening = [asyncio.ensure_future(_listen(client)) for _ in range(load.listeners)]
+    listening += [asyncio.ensure_future(_follow(load, client)) for _ in range(load.followers)]
     working = [
         *(_talk(load, client, end, number) for number in range(load.streams)),
         *(_read_slowly(load, client, end, number) for number in range(load.slow)),
@@ -98,7 +107,8 @@ async def put_on(load: Load, port: int) -> None:
     for done in await asyncio.gather(*working, return_exceptions=True):
         if isinstance(done, BaseException):
             load.problems.append(f"a client failed: {done!r}")
-    await _settled(load, client, load.listeners, "beside those who listen")
+    await _settled(load, client, load.listeners + load.followers, "beside those who listen")
+    await asyncio.sleep(1)  # the time in which followers are told of the last changes
     for listener in listening:
         if listener.done():
             load.problems.append(f"a listener was cut off: {listener!r}")
@@ -108,16 +118,21 @@ async def put_on(load: Load, port: int) -> None:
     after = await client.get("/look")
     if after["tasks"] > before["tasks"]:
         load.problems.append(f"{after['tasks'] - before['tasks']} tasks are left")
-    if load.memory and max(load.memory[1:], default=0) > load.memory[0] + ROOM:
-        load.problems.append(f"memory grew: {[size >> 20 for size in load.memory]} MiB")
+    floor = min(load.memory[: LOOKS // 3], default=0)
+    for when, size in (
+        ("at last", min(load.memory[-LOOKS // 3 :], default=0)),
+        ("when all have left", after["memory"]),
+    ):
+        if size > floor + ROOM:
+            load.problems.append(f"memory came back to {floor >> 20} MiB at first, and {when} to {size >> 20}")
 
 
 async def _look(load: Load, client: Client) -> None:
     """Look at the server's memory, once it is warm and then again and again."""
     await asyncio.sleep(load.seconds * WARM)
-    for _ in range(5):
+    for _ in range(LOOKS):
         load.memory.append((await client.get("/look"))["memory"])
-        await asyncio.sleep(load.seconds * (1 - WARM) / 5)
+        await asyncio.sleep(load.seconds * (1 - WARM) / LOOKS)
 
 
 async def _settled(load: Load, client: Client, count: int, when: str) -> None:
@@ -132,9 +147,22 @@ async def _settled(load: Load, client: Client, count: int, when: str) -> None:
 async def _listen(client: Client) -> None:
     reader, writer = await client.opened()
     try:
-        writer.write(_head("GET", "/v1/events") + b"\r\n")
+        writer.write(_head("GET", "/v1/events", "idle") + b"\r\n")
         while await reader.read(4096):
             pass
+    finally:
+        writer.close()
+
+
+async def _follow(load: Load, client: Client) -> None:
+    heard: set[str] = set()
+    load.heard.append(heard)
+    reader, writer = await client.opened()
+    try:
+        writer.write(_head("GET", "/v1/events") + b"\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"data: "):
+                heard.add(json.loads(line.removeprefix(b"data: "))["session_id"] or "reset")
     finally:
         writer.close()
 
@@ -195,6 +223,9 @@ def judge(load: Load, db: SqliteDb) -> None:
         run = stored.get(session_id)
         if run is None or run.status is not RunStatus.completed or run.content != content:
             load.problems.append(f"the run in {session_id} was told to be completed, and is stored as {run!r}")
+    for heard in load.heard:
+        if "reset" not in heard and (missed := load.completed.keys() - heard):
+            load.problems.append(f"a follower was not told of {len(missed)} sessions")
     for run in stored.values():
         if run is not None:
             load.problems += _wrong(run)
@@ -250,13 +281,17 @@ def _many_files() -> None:
 def main() -> None:
     """Put load on a server, and say what came of it."""
     options = argparse.ArgumentParser(description=__doc__)
-    defaults = {"streams": 200, "listeners": 1000, "slow": 10, "vanishing": 20, "seconds": 60}
+    defaults = {"streams": 200, "listeners": 1000, "followers": 5, "slow": 10, "vanishing": 20, "seconds": 60}
     for name, default in defaults.items():
         options.add_argument(f"--{name}", type=int, default=default)
     load = asyncio.run(run(Load(**vars(options.parse_args()))))
+    heard = ", ".join(f"{len(heard)}" for heard in load.heard)
     counts = f"{len(load.completed)} runs completed, {load.vanished} clients vanished, {load.dropped} streams not read"
     memory = f"memory {[size >> 20 for size in load.memory]} MiB"
-    told = [f"{counts}; {memory}", *(f"  {problem}" for problem in load.problems[:20])]
+    told = [
+        f"{counts}; {memory}; followers heard of {heard} sessions",
+        *(f"  {problem}" for problem in load.problems[:20]),
+    ]
     sys.stdout.write("\n".join([*told, ""]))
     sys.exit(1 if load.problems else 0)
 

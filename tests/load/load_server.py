@@ -1,4 +1,4 @@
-"""The server of `load.py`: an agent that takes its time, a feed that is silent, and a look at the process."""
+"""The server of `load.py`: an agent that takes its time, and a look at the process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any
 
 from recollect import Agent, Message, SqliteDb, Usage
 from recollect.port import Delta, ModelRequest, Reply, World
-from recollect.server import Caller, Change, Limits, create_app, serve
+from recollect.server import Caller, Limits, create_app, serve
 
 WORDS = 12
 PAUSE = 0.05
 SIZES = {"much": 20_000, "more": 400_000}
 """Characters at once, more than a connection holds that nobody reads from."""
+
+
+CALLERS = {"busy": Caller("busy"), "idle": Caller("idle")}
+"""Whoever is busy has all the sessions, so nothing changes for who is idle."""
 
 
 class Slowly:
@@ -35,14 +39,6 @@ class Slowly:
         yield Reply(Message("assistant", word * WORDS), Usage(10, WORDS))
 
 
-class Silence:
-    """A feed in which nothing happens."""
-
-    async def watch(self) -> AsyncIterator[Change]:
-        await asyncio.Event().wait()
-        yield Change(id="", session_id="")
-
-
 def memory() -> int:
     """Bytes that this process has in memory; 0 where the system does not say so."""
     status = Path("/proc/self/statm")
@@ -53,7 +49,7 @@ def main() -> None:
     """Serve until the end is asked for."""
     db = SqliteDb(sys.argv[1], durability="normal")
     limits = Limits(rate=1e6, burst=1_000_000, patience=2, keep_alive=5)
-    app = create_app([Agent(Slowly(), id="desk", db=db)], auth={"t": Caller("load")}, limits=limits, feed=Silence())
+    app = create_app([Agent(Slowly(), id="desk", db=db)], auth=CALLERS, limits=limits)
 
     async def look() -> Any:
         gc.collect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,10 @@ class Served:
         self._thread.join(30)
         assert not self._thread.is_alive(), "the server did not end"
 
+    def shrink(self, size: int) -> None:
+        """Have connections that are yet to come hold no more than this, so that a slow reader is noticed soon."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
     def call(self, work: Coroutine[Any, Any, T], timeout: float = 10.0) -> T:
         """Run something in the server's own loop."""
         assert self._loop is not None
@@ -93,8 +98,8 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for block in text.split("\n\n"):
         lines = [line for line in block.split("\n") if line and not line.startswith(":")]
-        if lines:
-            fields = dict(line.split(": ", 1) for line in lines)
+        fields = dict(line.split(": ", 1) for line in lines)
+        if "event" in fields:  # an id alone tells nothing
             found.append((fields["event"], json.loads(fields["data"])))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from pydantic import BaseModel
 from server_kit import CALLERS, BrokenModel, Served, SlowModel, events_of, said, serving
 
-from recollect import Agent, EchoModel, ModelError, SqliteDb, Store
+from recollect import Agent, EchoModel, Message, ModelError, SessionNamer, SqliteDb, Store, Team
+from recollect.port import Delta, ModelRequest, Reply, World
 from recollect.server import create_app
 
 
@@ -28,8 +30,10 @@ class Client:
 
     def __init__(self) -> None:
         self.session_id = ""
-        self.content = ""
+        self.content: Any = ""
         self.tools: list[dict[str, Any]] = []
+        self.images: Any = None
+        self.extra_data: dict[str, Any] = {}
         self.failed: str | None = None
         self._last = ""
         self._buffer = ""
@@ -61,6 +65,15 @@ class Client:
             self.failed = chunk["content"]
         elif event == "RunCompleted":
             self.content = chunk["content"]
+            for tool in chunk["tools"]:
+                self._call(tool)
+            self.images = chunk["images"] if chunk.get("images") is not None else self.images
+            self.extra_data = {name: value for name, value in (chunk.get("extra_data") or {}).items() if value}
+            assert chunk.get("response_audio") is None
+
+    def seen(self) -> dict[str, Any]:
+        """What it shows of the answer."""
+        return shown(self.content, self.tools, self.images, self.extra_data)
 
     def _call(self, tool: dict[str, Any]) -> None:
         known = [one for one in self.tools if one["tool_call_id"] == tool["tool_call_id"]]
@@ -68,6 +81,62 @@ class Client:
             known[0].update(tool)
         else:
             self.tools.append(dict(tool))
+
+
+def shown(content: Any, tools: Any, images: Any, extra_data: Any) -> dict[str, Any]:
+    """What the client shows of an answer; where there is no text it shows dots, for ever, and no pictures."""
+    assert content
+    return {
+        "content": content,
+        "tools": [(tool["tool_call_id"], tool["tool_name"]) for tool in tools or []],
+        "images": [(image["url"], image["revised_prompt"]) for image in images or []],
+        "steps": [step["title"] for step in (extra_data or {}).get("reasoning_steps", [])],
+        "references": (extra_data or {}).get("references", []),
+    }
+
+
+class Chat:
+    """Asks for what is stored as the client does: its paths, queries and headers."""
+
+    def __init__(self, client: httpx2.Client, kind: str = "agent", id: str = "desk") -> None:
+        self._client = client
+        self._kind = kind
+        [self._entity] = [one for one in self._ask("GET", f"/{kind}s").json() if one["id"] == id]
+        assert self._entity["name"]
+        assert self._entity["db_id"]
+        assert self._entity["model"]["model"]
+        assert self._entity["model"]["provider"]
+
+    def sessions(self) -> list[dict[str, Any]]:
+        query = {"type": self._kind, "component_id": self._entity["id"], "db_id": self._entity["db_id"]}
+        found: list[dict[str, Any]] = self._ask("GET", "/sessions", **query).json()["data"]
+        for entry in found:
+            assert entry["session_id"]
+            assert entry["session_name"]
+            assert datetime.fromisoformat(entry["created_at"]).tzinfo is not None
+        return found
+
+    def runs(self, session_id: str) -> httpx2.Response:
+        return self._ask("GET", f"/sessions/{session_id}/runs", type=self._kind, db_id=self._entity["db_id"])
+
+    def history(self, session_id: str) -> list[tuple[str, dict[str, Any]]]:
+        """What was asked, and what is shown of each answer."""
+        runs = self.runs(session_id).json()
+        assert isinstance(runs, list), "it looks at nothing else"
+        for run in runs:
+            assert isinstance(run["run_input"], str)
+            assert not (run["extra_data"] or {}).get("reasoning_messages"), "it would take these for calls of tools"
+            assert (run["videos"], run["audio"], run["response_audio"]) == (None, None, None)
+            assert datetime.fromisoformat(run["created_at"]).tzinfo is not None
+        return [
+            (run["run_input"], shown(run["content"], run["tools"], run["images"], run["extra_data"])) for run in runs
+        ]
+
+    def delete(self, session_id: str) -> httpx2.Response:
+        return self._ask("DELETE", f"/sessions/{session_id}", db_id=self._entity["db_id"])
+
+    def _ask(self, method: str, path: str, **query: str) -> httpx2.Response:
+        return self._client.request(method, path, params=query, headers={"Content-Type": "application/json"})
 
 
 def told(client: httpx2.Client, url: str, **fields: str) -> Client:
@@ -157,6 +226,130 @@ def test_a_team_tells_its_own_events_and_its_members_only_where_they_are_wanted(
     runs = alice.get(f"/sessions/{session}/runs", params={"type": "team", "include_members": "true"}).json()
     assert [run["parent_run_id"] for run in runs] == [None, own["run_id"]]
     assert alice.get(f"/sessions/{session}/runs", params={"type": "agent"}).status_code == 404
+    chat = Chat(alice, "team", "crew")
+    assert chat.history(first.session_id) == [(task, first.seen())]
+    assert [entry["session_id"] for entry in chat.sessions()[:3]][-1] == first.session_id
+    assert chat.delete(first.session_id).status_code == 204
+    assert first.session_id not in [entry["session_id"] for entry in chat.sessions()]
+
+
+class Sayer:
+    """Gives one answer, whatever is asked."""
+
+    id = "sayer"
+    provider = "test"
+
+    def __init__(self, answer: Message) -> None:
+        self.answer = answer
+
+    async def ask(self, request: ModelRequest, world: World) -> AsyncIterator[Delta | Reply]:
+        del request, world
+        if self.answer.text:
+            yield Delta(self.answer.text)
+        yield Reply(self.answer)
+
+
+DOT = "data:image/png;base64,iVBORw=="
+PICTURE = {"type": "image_url", "image_url": {"url": DOT}}
+WORDS = {"type": "text", "text": "Here it is."}
+NO_TEXT = "(The answer has no text.)"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told_of"),
+    [
+        (Message("assistant", "Yes."), {"content": "Yes."}),
+        (Message("assistant", ""), {"content": NO_TEXT}),
+        (Message("assistant", [WORDS, PICTURE]), {"content": "Here it is.", "images": [(DOT, "")]}),
+        (Message("assistant", [PICTURE]), {"content": NO_TEXT, "images": [(DOT, "")]}),
+        (Message("assistant", "So.", reasoning_content="I ponder."), {"content": "So.", "steps": ["Thinking"]}),
+    ],
+    ids=["text", "nothing", "text and a picture", "a picture", "thoughts"],
+)
+def test_an_answer_is_shown_at_once_as_it_is_shown_later(answer: Message, told_of: dict[str, Any]) -> None:
+    agent = Agent(Sayer(answer), id="desk", db=SqliteDb())
+    with serving(create_app([agent], auth=CALLERS)) as served, served.client() as alice:
+        live = told(alice, "/agents/desk/runs", message="Well?", stream="true", session_id="")
+        assert live.seen() == {"tools": [], "images": [], "steps": [], "references": []} | told_of
+        assert Chat(alice).history(live.session_id) == [("Well?", live.seen())]
+
+
+def test_calls_of_tools_are_shown_at_once_as_they_are_shown_later(alice: httpx2.Client) -> None:
+    for message in ("look Paris", "look nothing"):
+        live = told(alice, "/agents/desk/runs", message=message, stream="true", session_id="")
+        assert [tool["tool_name"] for tool in live.tools] == ["look"]
+        assert Chat(alice).history(live.session_id) == [(message, live.seen())]
+
+
+def test_a_new_session_has_no_runs_to_be_read_while_its_first_is_told(tmp_path: Any) -> None:
+    """The client reads it then, and would show what it gets in the place of what it was told."""
+    with SqliteDb(tmp_path / "s.db") as db:
+        slow = Agent(SlowModel(words=40, pause=0.02), id="desk", db=db)
+        with serving(create_app([slow], auth=CALLERS)) as served, served.client() as alice, served.client() as other:
+            chat, reader = Chat(other), Client()
+            with alice.stream("POST", "/agents/desk/runs", data={"message": "Hi"}) as answer:
+                chunks = answer.iter_text()
+                reader.read(next(chunks))
+                assert chat.sessions()[0]["session_id"] == reader.session_id
+                refused = chat.runs(reader.session_id)
+                assert (refused.status_code, refused.json()["code"]) == (404, "run_not_found")
+                for chunk in chunks:
+                    reader.read(chunk)
+            assert chat.history(reader.session_id) == [("Hi", reader.seen())]
+            again = {"message": "Again", "session_id": reader.session_id}
+            with alice.stream("POST", "/agents/desk/runs", data=again) as answer:
+                chunks = answer.iter_text()
+                next(chunks)
+                first, second = chat.history(reader.session_id)
+            assert first == ("Hi", reader.seen())
+            assert (second[0], second[1]["content"]) == ("Again", "(This run is under way.)")
+
+
+def test_a_first_run_that_nobody_follows_can_be_read_while_it_is_under_way(
+    served: Served, alice: httpx2.Client
+) -> None:
+    served.service.db.begin_run("unfollowed", [Message("user", "Hi")], user_id="alice", agent_id="desk")
+    [(asked, answer)] = Chat(alice).history("unfollowed")
+    assert (asked, answer["content"]) == ("Hi", "(This run is under way.)")
+
+
+def test_a_wrong_token_is_told_in_words_that_the_client_shows(served: Served) -> None:
+    with served.client("nobodys-token") as nobody:
+        assert nobody.get("/health").status_code == 200, "it asks for nothing else before"
+        refused = nobody.get("/agents")
+        assert (refused.status_code, refused.reason_phrase) == (401, "Unauthorized")
+        said = nobody.post("/agents/desk/runs", files={"message": (None, "Hi"), "stream": (None, "true")})
+        assert (said.status_code, said.json()["detail"]) == (401, "the token is not known")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/health", "content-type"),
+        ("GET", "/agents", "authorization,content-type"),
+        ("GET", "/teams", "authorization,content-type"),
+        ("GET", "/sessions?type=agent&component_id=desk&db_id=main", "authorization,content-type"),
+        ("GET", "/sessions/x/runs?type=agent&db_id=main", "authorization,content-type"),
+        ("DELETE", "/sessions/x?db_id=main", "authorization,content-type"),
+        ("POST", "/agents/desk/runs", "authorization"),
+        ("POST", "/teams/crew/runs", "authorization"),
+    ],
+)
+def test_a_browser_is_let_through_to_all_that_the_client_asks_for(
+    served: Served, method: str, path: str, headers: str
+) -> None:
+    asking = {
+        "Origin": "http://localhost:3000",
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": headers,
+    }
+    with served.client(None) as browser:
+        answer = browser.options(path, headers=asking)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+        assert method in answer.headers["access-control-allow-methods"]
+        allowed = answer.headers["access-control-allow-headers"].lower()
+        assert all(header in allowed for header in headers.split(","))
 
 
 def test_the_stream_is_what_agentos_sends_byte_for_byte_in_form(alice: httpx2.Client) -> None:
@@ -207,6 +400,23 @@ def test_sessions_are_made_changed_and_renamed_as_agno_has_it(alice: httpx2.Clie
     doomed = {"session_ids": [session["session_id"], "nowhere"], "session_types": ["agent", "agent"]}
     assert alice.request("DELETE", "/sessions", json=doomed).status_code == 204
     assert alice.get(where).status_code == 404
+
+
+def test_what_clients_of_agentos_say_besides_is_passed_over(alice: httpx2.Client) -> None:
+    new = {"session_id": "", "user_id": "", "agent_id": "", "team_id": "crew", "workflow_id": None}
+    made = alice.post("/sessions", params={"db_id": "", "table": "sessions"}, json=new)
+    assert (made.status_code, made.json()["team_id"], made.json()["user_id"]) == (201, "crew", "alice")
+    session_id = made.json()["session_id"]
+    assert alice.get(f"/sessions/{session_id}", params={"type": "team", "user_id": "", "table": "t"}).status_code == 200
+    assert alice.get(f"/sessions/{session_id}", params={"type": "agent"}).status_code == 404
+    summary = {"summary": "They met.", "topics": None, "updated_at": "2026-05-04T09:30:00Z"}
+    changed = alice.patch(f"/sessions/{session_id}", json={"summary": summary}).json()
+    assert changed["session_summary"]["summary"] == "They met."
+    for wrong in ({}, {"summary": 7}, {"summary": "x", "topics": [7]}, {"topics": []}):
+        assert alice.patch(f"/sessions/{session_id}", json={"summary": wrong}).status_code == 422
+    doomed = {"session_ids": [session_id], "session_types": []}
+    assert alice.request("DELETE", "/sessions", json=doomed).status_code == 204
+    assert alice.get(f"/sessions/{session_id}").status_code == 404
 
 
 def test_pages_are_numbered_and_go_both_ways(alice: httpx2.Client) -> None:
@@ -332,6 +542,19 @@ def test_a_browser_may_ask_before_and_shows_no_token_for_that(served: Served) ->
         refused = browser.options("/sessions", headers=asking | {"Origin": "http://evil.example"})
         assert (refused.status_code, refused.json()["detail"]) == (400, "Disallowed CORS origin")
         assert "access-control-allow-origin" not in refused.headers
+
+
+def test_the_namer_of_who_a_session_is_made_for_has_its_say() -> None:
+    namer = SessionNamer(model=EchoModel(), policy=lambda name, header: f"{header.kind}: {name}")
+    db = SqliteDb()
+    desk = Agent(EchoModel(), id="desk", db=db)
+    crew = Team([Agent(EchoModel(), id="member")], model=EchoModel(), id="crew", db=db, session_namer=namer)
+    with serving(create_app([desk], [crew], auth=CALLERS)) as served, served.client() as alice:
+        names = [
+            alice.post("/sessions", json={"session_name": "Trip", **ids}).json()["session_name"]
+            for ids in ({"team_id": "crew"}, {"agent_id": "desk"})
+        ]
+    assert names == ["team: Trip", "Trip"]
 
 
 def test_further_websites_are_allowed_by_name(db: Store) -> None:

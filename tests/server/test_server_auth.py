@@ -252,6 +252,33 @@ def test_a_server_asks_a_function(auth: Any, scopes: list[str]) -> None:
             assert nobody.get("/v1/me").status_code == 401
 
 
+def test_a_page_of_a_foreign_website_cannot_ride_on_a_cookie() -> None:
+    form = {"message": "Hi", "stream": "false"}
+    with (
+        serving(create_app([desk()], auth=_by_cookie)) as served,
+        served.client(None, cookies={"user": "ada"}) as browser,
+    ):
+        for origin in ("https://evil.example", "null"):
+            headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+            refused = browser.post("/agents/desk/runs", data=form, headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert browser.get("/v1/export", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert browser.get("/sessions").json()["data"] == [], "nothing was begun"
+        for headers in (
+            {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site"},
+            {"Origin": "https://own.example", "Sec-Fetch-Site": "same-origin"},
+            {},
+        ):
+            assert browser.post("/agents/desk/runs", data=form, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("named", [("", {"user"}), ("ada", {"root"}), (None, {"user"}), ("ada",) * 3, 7])
+def test_a_function_that_names_nobody_has_failed_and_lets_nobody_in(named: Any) -> None:
+    with serving(create_app([desk()], auth=lambda _: named)) as served, served.client() as client:
+        answer = client.get("/v1/me")
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+
+
 def test_a_function_that_fails_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
     def auth(request: Request) -> Caller:
         msg = "the directory is away"
@@ -419,7 +446,7 @@ def test_buckets_fill_steadily_and_are_bounded() -> None:
     assert len(buckets._left) == KNOWN
 
 
-@pytest.mark.parametrize("limits", [{"body": 0}, {"page": 1001}, {"rate": -1}, {"queue": 0}, {"burst": "many"}])
+@pytest.mark.parametrize("limits", [{"body": 0}, {"page": 1001}, {"rate": -1}, {"patience": 0}, {"burst": "many"}])
 def test_limits_that_are_none_are_refused(limits: Any) -> None:
     with pytest.raises(InvalidArgument):
         Limits(**limits)

@@ -1,66 +1,37 @@
-"""What changes, told as it changes: one watch over a feed, many streams, bounded, and only of what is the caller's."""
+"""What changes, told as it changes, over the library's own watching: only what is the caller's, bounded, to its end."""
 
 from __future__ import annotations
 
-import asyncio
-import json
+import gc
+import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
 
 import httpx2
 import pytest
-from server_kit import CALLERS, Served, events_of, serving
+from server_kit import CALLERS, TOKENS, Served, events_of, serving
+from watch_kit import elsewhere, until, watchers
 
-from recollect import Agent, EchoModel, SqliteDb
-from recollect.server import Change, Limits, create_app
+from recollect import Agent, EchoModel, SqliteDb, Store, open_db
+from recollect.server import Limits, create_app
+from recollect.server.v1.shapes import SessionEvent
 
-
-class Told:
-    """A feed that tells what a test says. It counts who watches, and may fail."""
-
-    def __init__(self) -> None:
-        self.watching = 0
-        self._queues: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = []
-
-    async def watch(self) -> AsyncIterator[Change]:
-        queue: asyncio.Queue[Any] = asyncio.Queue()
-        mine = (asyncio.get_running_loop(), queue)
-        self._queues.append(mine)
-        self.watching += 1
-        try:
-            while True:
-                change = await queue.get()
-                if isinstance(change, BaseException):
-                    raise change
-                yield change
-        finally:
-            self.watching -= 1
-            self._queues.remove(mine)
-
-    def tell(self, *changes: Any) -> None:
-        for loop, queue in self._queues:
-            for change in changes:
-                loop.call_soon_threadsafe(queue.put_nowait, change)
+LIMITS = Limits(keep_alive=0.2, patience=1, rate=1000, burst=1000)
 
 
-def change(number: int, user: str | None = "alice", session: str = "s") -> Change:
-    return Change(id=str(number), session_id=session, user_id=user, version=number)
+def app(db: Store, limits: Limits = LIMITS) -> Any:
+    return create_app([Agent(EchoModel(), id="desk", db=db)], auth=CALLERS, limits=limits)
 
 
-@pytest.fixture
-def feed() -> Told:
-    return Told()
-
-
-@pytest.fixture
-def served(feed: Told) -> Iterator[Served]:
-    db = SqliteDb()
-    db.create_session("s", user_id="alice")
-    db.create_session("t", user_id="bob")
-    limits = Limits(queue=5, keep_alive=0.2, patience=1)
-    with serving(create_app([Agent(EchoModel(), db=db)], auth=CALLERS, limits=limits, feed=feed)) as running:
+@pytest.fixture(scope="module")
+def served(db: Store) -> Iterator[Served]:
+    for session_id, user_id in (("s", "alice"), ("t", "bob"), ("u", None)):
+        db.create_session(session_id, user_id=user_id)
+    with serving(app(db)) as running:
         yield running
 
 
@@ -72,13 +43,19 @@ class Listener:
         self.status = 0
         self.ended = threading.Event()
         self._client = served.client(who)
-        headers = {} if last is None else {"Last-Event-ID": last}
+        headers = {} if last is None else {b"Last-Event-ID": last.encode("latin-1")}
         self._thread = threading.Thread(target=self._listen, args=(path, headers), daemon=True)
         self._opened = threading.Event()
         self._thread.start()
         assert self._opened.wait(10)
 
-    def _listen(self, path: str, headers: dict[str, str]) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def _listen(self, path: str, headers: dict[bytes, bytes]) -> None:
         try:
             with self._client.stream("GET", path, headers=headers) as answer:
                 self.status = answer.status_code
@@ -91,140 +68,276 @@ class Listener:
             self._opened.set()
             self.ended.set()
 
-    def waits_for(self, count: int) -> list[tuple[str, Any]]:
-        end = time.monotonic() + 10
-        while len(found := events_of(self.text.rpartition("\n\n")[0])) < count:
-            assert time.monotonic() < end, self.text
-            time.sleep(0.01)
-        return [(name, data.get("version")) for name, data in found]
+    @property
+    def told(self) -> list[tuple[str, str | None]]:
+        """Of each event its kind and session."""
+        return [(name, data["session_id"]) for name, data in events_of(self.text.rpartition("\n\n")[0])]
 
-    def leave(self) -> None:
-        self._client.close()
+    @property
+    def place(self) -> str:
+        """The last id that was told."""
+        return self.text.rpartition("id: ")[2].partition("\n")[0]
 
-
-def watched(feed: Told, count: int = 1) -> None:
-    end = time.monotonic() + 10
-    while feed.watching != count:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    def hears(self, *wanted: tuple[str, str | None]) -> None:
+        """Wait until it was told all of these."""
+        until(lambda: set(wanted) <= set(self.told))
 
 
-def test_each_is_told_of_what_is_theirs(served: Served, feed: Told) -> None:
-    alice, bob = Listener(served, "alice"), Listener(served, "bob")
-    support, one = Listener(served, "support"), Listener(served, "admin", "/v1/sessions/t/events")
-    watched(feed)
-    feed.tell(change(1), change(2, "bob", "t"), change(3, None, "u"), change(4))
-    assert alice.waits_for(2) == [("session", 1), ("session", 4)]
-    assert bob.waits_for(1) == [("session", 2)]
-    assert support.waits_for(4) == [("session", number) for number in (1, 2, 3, 4)]
-    assert one.waits_for(1) == [("session", 2)]
-    assert "id: 1\nevent: session\n" in alice.text
-    for listener in (alice, bob, support, one):
-        listener.leave()
-    watched(feed, 0)
+def test_each_is_told_of_what_is_theirs(served: Served, db: Store) -> None:
+    with (
+        Listener(served, "alice") as alice,
+        Listener(served, "bob") as bob,
+        Listener(served, "support") as support,
+        Listener(served, "admin", "/v1/sessions/t/events") as one,
+        Listener(served, "admin", "/v1/events?user_id=alice") as hers,
+    ):
+        for session_id in ("s", "t", "u"):
+            db.set_session_name(session_id, f"A name of {session_id}")
+        db.create_session("gone", user_id="alice")
+        alice.hears(("changed", "s"), ("changed", "gone"))
+        db.delete_session("gone")
+        alice.hears(("deleted", "gone"))
+        hers.hears(("deleted", "gone"))
+        support.hears(("changed", "t"), ("changed", "u"), ("deleted", "gone"))
+        bob.hears(("changed", "t"))
+        one.hears(("changed", "t"))
+    for listener, theirs in ((alice, "s gone"), (bob, "t"), (one, "t"), (hers, "s gone"), (support, "s t u gone")):
+        assert {session_id for _, session_id in listener.told} == set(theirs.split())
+    assert "A name" not in support.text, "what was said is not told"
+    for name, data in events_of(support.text):
+        assert SessionEvent.model_validate(data).version == (None if name == "deleted" else data["version"])
+    [(_, data)] = events_of(bob.text)
+    assert data == {"session_id": "t", "user_id": "bob", "agent_id": None, "team_id": None, "version": 2}
 
 
 @pytest.mark.parametrize(
     ("who", "path", "status"),
     [
-        ("alice", "/v1/events", 200),
-        ("alice", "/v1/sessions/s/events", 200),
-        ("alice", "/v1/sessions/t/events", 404),
-        ("bob", "/v1/sessions/s/events", 404),
+        ("alice", "/v1/events?user_id=", 200),
+        ("alice", "/v1/sessions/s/events?user_id=bob", 403),
         ("bob", "/v1/events?user_id=alice", 403),
-        ("support", "/v1/sessions/s/events", 200),
-        ("admin", "/v1/sessions/t/events", 200),
+        ("support", "/v1/sessions/s/events?user_id=bob", 404),
         ("admin", "/v1/sessions/nowhere/events", 404),
-        ("nobodys-token", "/v1/events", 401),
-        ("nobodys-token", "/v1/sessions/s/events", 401),
+        ("admin", "/v1/events?db_id=elsewhere", 404),
+        ("admin", "/v1/sessions/a%00b/events", 422),
     ],
 )
-def test_who_may_listen(served: Served, who: str, path: str, status: int) -> None:
-    listener = Listener(served, who, path)
-    assert listener.status == status
-    listener.leave()
+def test_who_may_listen_to_whom(served: Served, who: str, path: str, status: int) -> None:
+    with Listener(served, who, path) as listener:
+        assert listener.status == status
 
 
-def test_who_comes_back_is_told_what_was_missed(served: Served, feed: Told) -> None:
-    stays = Listener(served, "alice")
-    watched(feed)
-    feed.tell(*(change(number) for number in range(1, 4)))
-    stays.waits_for(3)
-    again = Listener(served, "alice", last="1")
-    assert again.waits_for(2) == [("session", 2), ("session", 3)]
-    unknown = Listener(served, "alice", last="before")
-    feed.tell(change(4))
-    assert unknown.waits_for(2) == [("reset", None), ("session", 4)]
-    for listener in (stays, again, unknown):
-        listener.leave()
+def test_who_comes_back_is_told_what_was_missed(served: Served, db: Store) -> None:
+    with Listener(served, "alice") as stays:
+        until(lambda: "id: " in stays.text)
+        begun = stays.place
+        assert stays.told == [], "one may come back before anything has changed"
+        db.set_session_name("s", "First")
+        stays.hears(("changed", "s"))
+        known = stays.place
+        for session_id in ("x", "y"):
+            db.create_session(session_id, user_id="alice")
+        stays.hears(("changed", "x"), ("changed", "y"))
+        db.delete_session("y")
+        stays.hears(("deleted", "y"))
+        with Listener(served, "alice", last=begun) as from_the_beginning:
+            from_the_beginning.hears(("changed", "s"), ("changed", "x"), ("deleted", "y"))
+        with Listener(served, "alice", last=known) as again:
+            again.hears(("changed", "x"), ("deleted", "y"))
+            assert ("changed", "s") not in again.told
+        with Listener(served, "alice", last=stays.place) as knows_all:
+            db.delete_session("x")
+            knows_all.hears(("deleted", "x"))
+            assert knows_all.told == [("deleted", "x")]
 
 
-def test_nothing_is_taken_for_known_that_happened_while_nobody_listened(served: Served, feed: Told) -> None:
-    first = Listener(served, "alice")
-    watched(feed)
-    feed.tell(change(1))
-    first.waits_for(1)
-    first.leave()
-    watched(feed, 0)
-    again = Listener(served, "alice", last="1")
-    assert again.waits_for(1) == [("reset", None)]
-    again.leave()
+@pytest.mark.parametrize("last", ["1", "before", "é", "WzEsMCwwXQ", "W3siYSI6MX1d", "a" * 5000])
+def test_a_place_that_nobody_knows_is_answered_with_reset(served: Served, db: Store, last: str) -> None:
+    with Listener(served, "alice", last=last) as listener:
+        listener.hears(("reset", None))
+        db.set_session_name("s", f"Named {last}"[:50])
+        listener.hears(("changed", "s"))
+        assert listener.told[0] == ("reset", None)
 
 
-def test_who_reads_too_slowly_is_told_to_read_anew(served: Served, feed: Told) -> None:
-    listener = Listener(served, "alice")
-    watched(feed)
+def test_what_happened_while_nobody_listened_is_answered_with_reset(served: Served, db: Store) -> None:
+    places = {}
+    for path in ("/v1/events", "/v1/sessions/s/events"):
+        with Listener(served, "alice", path) as first:
+            until(lambda first=first: "id: " in first.text)
+            places[path] = first.place
+    until(lambda: not watchers())
+    db.set_session_name("s", f"Named at {time.monotonic()}")
+    with Listener(served, "alice", last=places["/v1/events"]) as again:
+        again.hears(("reset", None))
+    with Listener(served, "alice", "/v1/sessions/s/events", last=places["/v1/sessions/s/events"]) as one:
+        one.hears(("changed", "s"))
 
-    async def flood() -> None:
-        [ear] = served.service.hub._ears  # type: ignore[union-attr]
+
+def test_a_change_by_another_process_is_told(place: str) -> None:
+    with open_db(place) as db:
+        db.create_session("s", user_id="alice")
+        with (
+            serving(app(db)) as served,
+            Listener(served, "alice") as alice,
+            Listener(served, "alice", "/v1/sessions/s/events") as one,
+            Listener(served, "bob") as bob,
+        ):
+            program = """
+                import sys
+                from recollect import Agent, EchoModel, open_db
+                with open_db(sys.argv[1]) as db:
+                    Agent(EchoModel(), db=db).run("Hello", session_id="theirs", user_id="alice")
+                    db.set_session_name("s", "Named elsewhere")
+                    db.delete_session("s")
+            """
+            elsewhere(program, place)
+            alice.hears(("changed", "theirs"), ("deleted", "s"))
+            one.hears(("deleted", "s"))
+            assert bob.told == []
+
+
+def test_all_who_listen_share_one_thread_that_ends_with_them(served: Served) -> None:
+    until(lambda: not watchers())
+    listeners = [Listener(served, who) for who in ("alice", "bob", "support", "admin") for _ in range(10)]
+    assert served.call(served.under_way()) == 40
+    assert len(watchers()) == 1
+    for listener in listeners:
+        with listener:
+            pass
+    until(lambda: not watchers())
+    until(lambda: served.call(served.under_way()) == 0)
+    gc.collect()
+    assert not served.service.watches
+
+
+def listening(served: Served, *, buffer: int = 4096) -> socket.socket:
+    """The socket of somebody who has asked for events, and has read their beginning."""
+    served.shrink(buffer)
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    made.settimeout(10)
+    made.connect(("127.0.0.1", served.port))
+    head = f"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKENS['alice']}\r\n\r\n"
+    made.sendall(head.encode())
+    came = b""
+    while b"id: " not in came:
+        came += made.recv(4096)
+    return made
+
+
+def read_up(slow: socket.socket) -> bytes:
+    """All that is told, until nothing was for two seconds."""
+    slow.settimeout(2)
+    came = b""
+    with suppress(TimeoutError):
+        while piece := slow.recv(65536):
+            came += piece
+    return came
+
+
+def flood(db: Store, sessions: int, rounds: int) -> None:
+    for number in range(rounds):
+        for session in range(sessions):
+            db.set_session_name(f"many-{session}", f"Round {number}")
+
+
+def test_who_reads_too_slowly_is_told_to_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recollect.watching.MOST", 20)
+    with SqliteDb() as db:
         for number in range(100):
-            ear.hear(change(number))
-        assert ear.queue.qsize() <= 5
-
-    served.call(flood())
-    told = listener.waits_for(1)
-    assert ("reset", None) in told
-    assert len(told) <= 5
-    listener.leave()
-
-
-def test_a_feed_that_fails_is_begun_again_and_all_are_told(
-    served: Served, feed: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recollect.server.feed.AGAIN", 0.05)
-    listener = Listener(served, "alice")
-    watched(feed)
-    feed.tell(RuntimeError("the connection was cut"))
-    assert listener.waits_for(1) == [("reset", None)]
-    watched(feed)
-    feed.tell(change(7))
-    assert listener.waits_for(2)[-1] == ("session", 7)
-    listener.leave()
+            db.create_session(f"many-{number}", user_id="alice")
+        with serving(app(db, Limits(patience=60, keep_alive=60))) as served, listening(served) as slow:
+            end = time.monotonic() + 20
+            waiting = _waiting(served)
+            while not any(change.kind == "reset" for change in [*waiting.values()]):
+                assert time.monotonic() < end
+                flood(db, 100, 2)
+                assert len(waiting) <= 20, "what waits for a slow reader is bounded"
+            assert b"event: reset" in read_up(slow)
+            db.create_session("last", user_id="alice")
+            assert b'"last"' in read_up(slow), "from then on each change is told again"
 
 
-def test_streams_end_with_the_server_and_nothing_is_left(feed: Told) -> None:
-    db = SqliteDb()
-    with serving(create_app([Agent(EchoModel(), db=db)], auth=CALLERS, feed=feed), grace=5) as served:
+def _waiting(served: Served) -> dict[str | None, Any]:
+    """What waits for the only one who listens."""
+    [watch] = served.service.watches
+    waiting: dict[str | None, Any] = watch._watching._subscription._waiting  # type: ignore[union-attr]
+    return waiting
+
+
+def test_who_reads_nothing_is_let_go_of() -> None:
+    with SqliteDb() as db:
+        for number in range(200):
+            db.create_session(f"many-{number}", user_id="alice")
+        with serving(app(db, Limits(patience=0.5, keep_alive=60))) as served, listening(served):
+            end = time.monotonic() + 20
+            while served.call(served.under_way()):
+                assert time.monotonic() < end
+                flood(db, 200, 1)
+            until(lambda: not watchers())
+
+
+def test_a_client_that_vanishes_leaves_nothing(served: Served) -> None:
+    for _ in range(20):
+        listening(served).close()
+    until(lambda: served.call(served.under_way()) == 0)
+    gc.collect()
+    assert not served.service.watches
+    until(lambda: not watchers())
+
+
+def test_streams_end_with_the_server_and_nothing_is_left() -> None:
+    with SqliteDb() as db, serving(app(db), grace=5) as served:
         listeners = [Listener(served, "alice") for _ in range(5)]
-        watched(feed)
         assert served.call(served.under_way()) == 5
         began = time.monotonic()
-    assert time.monotonic() - began < 3, "nobody waits for streams that tell of nothing"
-    for listener in listeners:
-        assert listener.ended.wait(5)
-        assert listener.text == ""
-        listener.leave()
-    assert feed.watching == 0
+        served.stop()
+        assert time.monotonic() - began < 3, "nobody waits for streams that tell of nothing"
+        for listener in listeners:
+            with listener:
+                assert listener.ended.wait(5)
+                assert listener.told == []
+        until(lambda: not watchers())
+
+
+def test_who_asks_while_the_server_ends_is_told_so() -> None:
+    with SqliteDb() as db, serving(app(db)) as served, served.client() as alice:
+        served.service.under_way.is_ending = True
+        for path in ("/v1/events", "/v1/export"):
+            answer = alice.get(path)
+            assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "ending", "1")
+
+
+def test_streams_end_when_their_database_is_closed() -> None:
+    db = SqliteDb()
+    with serving(app(db)) as served, Listener(served, "alice") as alice, Listener(served, "support"):
+        db.close()
+        assert alice.ended.wait(10)
+        until(lambda: served.call(served.under_way()) == 0)
+
+
+def test_a_database_that_is_away_is_said_to_be_before_a_stream_begins(tmp_path: Path) -> None:
+    (tmp_path / "place").write_text("no folder", encoding="utf-8")
+    with SqliteDb(tmp_path / "place" / "s.db") as db, serving(app(db)) as served, served.client() as alice:
+        answer = alice.get("/v1/events")
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unreachable")
+        assert served.call(served.under_way()) == 0
 
 
 def test_silence_is_broken_by_a_sign_of_life(served: Served) -> None:
-    listener = Listener(served, "alice")
-    time.sleep(0.7)
-    assert listener.text.count(": still here\n\n") >= 2
-    listener.leave()
+    with Listener(served, "alice") as listener:
+        until(lambda: listener.text.count(": still here\n\n") >= 2)
 
 
-def test_without_a_feed_there_are_no_events() -> None:
-    with serving(create_app([Agent(EchoModel())], auth=CALLERS)) as served, served.client() as alice:
-        assert alice.get("/v1/events").status_code == 404
-        assert "/v1/events" not in json.dumps(alice.get("/openapi.json").json()["paths"])
+def test_each_database_tells_of_its_own(tmp_path: Path) -> None:
+    with SqliteDb(tmp_path / "1.db") as one, SqliteDb(tmp_path / "2.db") as two:
+        agents = [Agent(EchoModel(), id=name, db=db) for name, db in (("a", one), ("b", two))]
+        with serving(create_app(agents, auth=CALLERS)) as served, served.client() as alice:
+            [_, second] = alice.get("/config").json()["databases"]
+            with Listener(served, "alice") as first, Listener(served, "alice", f"/v1/events?db_id={second}") as other:
+                two.create_session("in-two", user_id="alice")
+                one.create_session("in-one", user_id="alice")
+                first.hears(("changed", "in-one"))
+                other.hears(("changed", "in-two"))
+                assert (len(first.told), len(other.told)) == (1, 1)

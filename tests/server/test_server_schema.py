@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
+import jsonschema_rs
 import pytest
 import schemathesis
 from fastapi import FastAPI
-from server_kit import CALLERS, Served, serving
+from schemathesis import checks
+from server_kit import Served, serving
 
 from recollect import Agent, EchoModel, SqliteDb, Team
-from recollect.server import Limits, create_app
+from recollect.server import Caller, Limits, create_app
+from recollect.server.fields import RUN, SESSION
 
-EXAMPLES = int(os.environ.get("RECOLLECT_TEST_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("RECOLLECT_TEST_EXAMPLES", "10"))
 """Requests of each kind for each operation."""
+
+TOKEN = {"Authorization": "Bearer adas-token"}
+
+OPAQUE = {"cursor"}
+"""Arguments whose form no schema tells: a cursor must have been given out."""
 
 
 def application() -> FastAPI:
+    """What the examples of the document are about."""
     db = SqliteDb()
     desk = Agent(EchoModel(), id="travel-desk", db=db)
     crew = Team([Agent(EchoModel(), id="member")], model=EchoModel(), id="travel-team", db=db)
-    db.create_session("0199f0a8-7c1e-7d2a-9d55-5a1c0f3c2b11", user_id="alice")  # the one of the document's examples
-    return create_app([desk], [crew], auth=CALLERS, limits=Limits(rate=100_000, burst=100_000, guesses=100_000))
+    desk.run("Plan two days in Porto", session_id=SESSION, run_id=RUN, user_id="ada")
+    callers = {"adas-token": Caller("ada"), "roots-token": Caller("root", frozenset({"admin"}))}
+    return create_app([desk], [crew], auth=callers, limits=Limits(rate=100_000, burst=100_000, guesses=100_000))
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
+    """A server that soon ends each stream of events, which would go on for ever."""
+    is_over = threading.Event()
+
+    async def end_watches() -> None:
+        for watch in [*running.service.watches]:
+            await watch.aclose()
+
+    def end_streams() -> None:
+        while not is_over.wait(0.05):
+            running.call(end_watches())
+
     with serving(application()) as running:
+        ending = threading.Thread(target=end_streams)
+        ending.start()
         yield running
+        is_over.set()
+        ending.join()
 
 
 schema = schemathesis.openapi.from_dict(application().openapi())
@@ -39,13 +65,45 @@ schema = schemathesis.openapi.from_dict(application().openapi())
 @schema.parametrize()
 @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 def test_whatever_the_document_allows_is_answered_as_it_says(served: Served, case: Any) -> None:
-    # Not all that an id or a cursor must be can be said in a schema: what is refused is a 422 that says why. And in
-    # forms and queries all is text, where 0 is no for a flag and 0.5 a time.
-    case.call_and_validate(
-        base_url=served.url,
-        headers={"Authorization": "Bearer alices-token"},
-        excluded_checks=[
-            schemathesis.checks.positive_data_acceptance,
-            schemathesis.checks.negative_data_rejection,
-        ],
-    )
+    answer = case.call(base_url=served.url, headers=TOKEN)
+    case.validate_response(answer, headers=TOKEN, excluded_checks=[*_too_strict(case, answer)])
+
+
+def _too_strict(case: Any, answer: Any) -> Iterator[Any]:
+    """The checks that ask more of this one answer than a schema can say."""
+    if answer.status_code == 412 or (answer.status_code == 422 and answer.json().get("argument") in OPAQUE):
+        yield checks.positive_data_acceptance
+    # In forms and queries all is text: there 0 and 1 are flags, as clients of AgentOS may send them, an empty object or
+    # list is sent as nothing at all, and what nobody knows is passed over, for those clients ask for more.
+    query = case.query or {}
+    said = [*query.values(), *(case.body.values() if isinstance(case.body, dict) else ())]
+    is_more = query.keys() - {parameter.name for parameter in case.operation.query}
+    if is_more or any(value in ({}, [], 0, 1, "0", "1") for value in said):
+        yield checks.negative_data_rejection
+
+
+def _parts() -> dict[str, Any]:
+    parts: dict[str, Any] = application().openapi()["components"]["schemas"]
+    return parts
+
+
+@pytest.mark.parametrize("name", _parts())
+def test_every_shape_has_an_example_that_is_one(name: str) -> None:
+    parts = _parts()
+    examples = parts[name].get("examples", [])
+    assert examples, "the document shows how it looks"
+    for example in examples:
+        known = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": parts}}
+        jsonschema_rs.Draft202012Validator(known).validate(example)
+
+
+def test_every_parameter_says_what_it_means() -> None:
+    document = application().openapi()
+    assert document["openapi"].startswith("3.1.")
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            assert operation["summary"]
+            for parameter in operation.get("parameters", ()):
+                assert parameter.get("description"), (path, parameter["name"])
+                if parameter["in"] == "path":
+                    assert parameter["schema"]["maxLength"] == 255, "it is one of the ids that may hold slashes"

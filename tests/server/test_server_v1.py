@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -13,7 +15,6 @@ from server_kit import CALLERS, Served, said, serving
 from recollect import Agent, DatabaseBusy, EchoModel, InvalidArgument, SessionNamer, SqliteDb, Store, errors
 from recollect.server import create_app
 from recollect.server.problem import problem_of
-from recollect.server.v1 import etag
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,8 @@ def test_a_version_has_a_tag_and_what_is_known_is_not_sent_again(alice: httpx2.C
     assert tag.endswith(f'-{first.json()["version"]}"')
     same = alice.get(where, headers={"If-None-Match": f'"other", {tag}'})
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    for known in (f"W/{tag}", "*"):
+        assert alice.get(where, headers={"If-None-Match": known}).status_code == 304
     alice.patch(where, json={"metadata": {"k": 1}})
     changed = alice.get(where, headers={"If-None-Match": tag})
     assert changed.status_code == 200
@@ -99,25 +102,50 @@ def test_a_change_is_made_to_what_the_caller_knows_or_not_at_all(alice: httpx2.C
     assert (stale.status_code, stale.json()["code"]) == (412, "precondition_failed")
     assert alice.delete(where, headers={"If-Match": tag}).status_code == 412
     assert alice.get(where).json() == told
-    marks = alice.patch(where, json={"pinned": True}, headers={"If-Match": made.headers["etag"]})
-    assert (marks.status_code, alice.get(where).json()["pinned"]) == (422, False)
+    marks = {"tags": ["red"], "pinned": True, "archived": True}
+    marked = alice.patch(where, json=marks, headers={"If-Match": made.headers["etag"]}).json()
+    assert (marked["tags"], marked["pinned"], marked["archived"]) == (["red"], True, True)
+    weak = alice.patch(where, json={"name": "weak"}, headers={"If-Match": f"W/{alice.get(where).headers['etag']}"})
+    assert weak.status_code == 412, "a weak tag does not name a version exactly"
     assert alice.delete(where, headers={"If-Match": "*"}).status_code == 204
     assert alice.get(where).status_code == 404
 
 
-def test_whoever_changes_it_between_the_look_and_the_change_is_not_overwritten(
-    served: Served, alice: httpx2.Client, session: str, db: Store, monkeypatch: pytest.MonkeyPatch
+def test_of_many_who_know_the_same_version_one_changes_it(served: Served, alice: httpx2.Client, session: str) -> None:
+    where = f"/v1/sessions/{session}"
+    tag = alice.get(where).headers["etag"]
+
+    def change(number: int) -> int:
+        with served.client("alice") as client:
+            body = {"session_state": {"by": number}, "tags": [f"t{number}"], "pinned": bool(number % 2)}
+            return client.patch(where, json=body, headers={"If-Match": tag}).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(change, range(8)))
+    assert sorted(answers) == [200] + [412] * 7
+    winner = answers.index(200)
+    told = alice.get(where).json()
+    assert (told["session_state"], told["tags"], told["pinned"]) == ({"by": winner}, [f"t{winner}"], bool(winner % 2))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "argument"),
+    [
+        ({"tags": ["red", "\ud800"]}, "tags"),
+        ({"tags": [""]}, "tags"),
+        ({"metadata": {"a": "\ud800"}}, "metadata['a']"),
+        ({"session_state": {"a": 1e999}}, "session_state['a']"),
+    ],
+)
+def test_what_cannot_be_stored_changes_nothing_of_what_goes_along(
+    alice: httpx2.Client, session: str, wrong: dict[str, Any], argument: str
 ) -> None:
-    tag = alice.get(f"/v1/sessions/{session}").headers["etag"]
-
-    def changed_just_now(header: Any, if_match: str) -> None:
-        assert etag(header) == if_match
-        db.update_values(session, "state", {"a": "theirs"})
-
-    monkeypatch.setattr("recollect.server.v1.check_match", changed_just_now)
-    late = alice.patch(f"/v1/sessions/{session}", json={"session_state": {"a": "ours"}}, headers={"If-Match": tag})
-    assert late.status_code == 412
-    assert db.get_values(session, "state") == {"a": "theirs"}
+    where = f"/v1/sessions/{session}"
+    before = alice.get(where)
+    body = {"name": "Along", "pinned": True, "archived": True} | wrong
+    answer = alice.patch(where, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["argument"]) == (422, argument)
+    assert (alice.get(where).json(), alice.get(where).headers["etag"]) == (before.json(), before.headers["etag"])
 
 
 def test_keys_are_set_one_by_one_and_marks_as_they_are_named(alice: httpx2.Client, session: str) -> None:
@@ -160,6 +188,25 @@ def test_what_is_exported_can_be_imported(alice: httpx2.Client, session: str) ->
     lines = alice.get("/v1/export").content.splitlines()
     assert line.content.strip() in [one.strip() for one in lines]
     assert all(json.loads(one)["user_id"] == "alice" for one in lines)
+
+
+@pytest.mark.parametrize("session_id", ["a/b", "50%", "a%2Fb", "%252F", "/", "ä/ö?x=1#y", "a b", ";,:@&=+$", "日本/語"])
+def test_a_session_is_reached_whatever_its_id_is(alice: httpx2.Client, session_id: str) -> None:
+    part = quote(session_id, safe="")
+    run = alice.post(
+        "/agents/desk/runs",
+        data={"message": "Hi", "session_id": session_id, "stream": "false"},
+        headers={"Idempotency-Key": "run/1"},
+    )
+    assert run.json()["session_id"] == session_id
+    assert alice.get(f"/v1/sessions/{part}").json()["session_id"] == session_id
+    assert alice.get(f"/sessions/{part}/runs/run%2F1").json()["run_id"] == "run/1"
+    named = alice.post(f"/sessions/{part}/rename", json={"session_name": "Odd"}).json()
+    assert (named["session_id"], named["session_name"]) == (session_id, "Odd")
+    assert alice.options(f"/v1/sessions/{part}/messages").headers["allow"] == "GET, OPTIONS"
+    assert alice.delete(f"/v1/sessions/{part}").status_code == 204
+    gone = alice.get(f"/v1/sessions/{part}")
+    assert (gone.status_code, gone.json()["detail"]) == (404, f"there is no session {session_id!r}")
 
 
 def test_two_databases_are_told_apart_by_their_ids(tmp_path: Any) -> None:
@@ -251,4 +298,5 @@ def test_an_application_may_be_mounted_in_another() -> None:
     with serving(outer) as served, served.client() as alice, served.client(None) as nobody:
         assert nobody.get("/chat/health").status_code == 200
         assert nobody.get("/chat/agents").status_code == 401
+        assert alice.get("/chat/sessions/a%2Fb").json()["detail"] == "there is no session 'a/b'"
         assert said(alice, "Hi", "/chat/agents/desk/runs")[-1][1]["content"] == "You said: Hi"

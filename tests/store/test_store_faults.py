@@ -55,6 +55,7 @@ from recollect.store import (
     outcome,
     removed,
     sessions,
+    stamps,
     summaries,
     turns,
 )
@@ -313,6 +314,12 @@ CASES = {
     "get mark": Case(indexed.get_mark, lambda _: given()),
     "list unindexed": Case(indexed.list_unindexed, lambda _: given({"changed": -indexed.EVER}, 5)),
     "move mark": Case(indexed.move_mark, lambda _: given()),
+    "get stamps": Case(stamps.get_stamps, lambda _: given(["s", "u"])),
+    "list stamps": Case(stamps.list_stamps, lambda _: given("", 9)),
+    "list stamps of users": Case(stamps.list_stamps_of_users, lambda _: given(["u"])),
+    "list active": Case(stamps.list_active, lambda _: given(1 << 50)),
+    "list active of users": Case(stamps.list_active_of_users, lambda _: given(["u"], 1 << 50)),
+    "list expiring": Case(stamps.list_expiring, lambda _: given(0)),
 }
 
 

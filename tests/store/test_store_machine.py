@@ -484,7 +484,7 @@ class PostgresAgainstDictionary(StoreAgainstDictionary):
     def opened(self) -> Store:
         """The database of all examples, emptied."""
         db = PostgresDb(_the_url(), pool=2, clock=self.clock)
-        for table in TABLES:
+        for table in (*TABLES, "documents", "indexed"):
             db.transact(change_rows, f"delete from recollect_{table}")
         return db
 

@@ -17,9 +17,8 @@ except ImportError as error:
 
 from recollect.server.app import create_app
 from recollect.server.caller import Caller
-from recollect.server.feed import Change, Feed
 from recollect.server.limits import Limits
 from recollect.server.listening import serve
 from recollect.server.verifier import JwtVerifier
 
-__all__ = ["Caller", "Change", "Feed", "JwtVerifier", "Limits", "create_app", "serve"]
+__all__ = ["Caller", "JwtVerifier", "Limits", "create_app", "serve"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from recollect.server import wire
+from recollect.server.fields import AgentId, TeamId
 from recollect.server.route import Route, ServiceOf
 from recollect.team import Team
 
@@ -19,7 +20,7 @@ async def list_agents(service: ServiceOf) -> Any:
     return [wire.runner_shape(service, agent) for agent in service.agents.values()]
 
 
-async def get_agent(service: ServiceOf, agent_id: str) -> Any:
+async def get_agent(service: ServiceOf, agent_id: AgentId) -> Any:
     """One agent."""
     return wire.runner_shape(service, service.runner("agent", agent_id))
 
@@ -29,7 +30,7 @@ async def list_teams(service: ServiceOf) -> Any:
     return [wire.runner_shape(service, team) for team in service.teams.values()]
 
 
-async def get_team(service: ServiceOf, team_id: str) -> Any:
+async def get_team(service: ServiceOf, team_id: TeamId) -> Any:
     """One team with its members."""
     return wire.runner_shape(service, service.runner("team", team_id))
 

@@ -21,13 +21,13 @@ from recollect.agent import Agent
 from recollect.errors import RecollectError
 from recollect.server import agents as agent_routes
 from recollect.server import runs, sessions, v1
+from recollect.server.address import Addresses
 from recollect.server.auth import Auth, authority
 from recollect.server.document import documented, options
-from recollect.server.feed import Feed
 from recollect.server.gate import Cors, Gate, Guard
 from recollect.server.limits import BodyLimit, Limits
 from recollect.server.problem import problem_of
-from recollect.server.route import Route, writer_of
+from recollect.server.route import Route, may_write
 from recollect.server.service import Service
 from recollect.store import Store
 from recollect.team import Team
@@ -53,7 +53,6 @@ def create_app(
     auth: Auth,
     cors_origins: Sequence[str] = (),
     limits: Limits | None = None,
-    feed: Feed | None = None,
 ) -> FastAPI:
     """An application that serves agents and teams, to be run by itself or mounted in another.
 
@@ -70,16 +69,14 @@ def create_app(
             or None. ``auth=None`` trusts everybody: only for an application that somebody else guards.
         cors_origins: further websites whose pages may use it, beside those of `ORIGINS`.
         limits: how much one caller may ask for.
-        feed: what tells of changes in ``db``; without one there are no routes for events.
 
     Raises:
         InvalidArgument: one of them cannot be accepted.
     """
     limits = checks.instance("limits", limits or Limits(), Limits)
-    service = Service(agents, teams, db, limits, feed)
+    service = Service(agents, teams, db, limits)
     origins = [*ORIGINS, *checks.texts("cors_origins", cors_origins)]
-    routes = ROUTES if feed is None else (*ROUTES, *v1.FEED_ROUTES)
-    unguarded = {DOCUMENT, *(route.path for route in routes if route.access == "open")}
+    unguarded = {DOCUMENT, *(route.path for route in ROUTES if route.access == "open")}
     app = FastAPI(
         title="Recollect",
         version=recollect.__version__,
@@ -90,6 +87,7 @@ def create_app(
         lifespan=_ending(service),
         exception_handlers=dict.fromkeys((RecollectError, RequestValidationError, HTTPException), _told),
         middleware=[
+            Middleware(Addresses),
             Middleware(Cors, origins=origins),
             Middleware(Guard),
             Middleware(Gate, authority=authority(auth, origins), limits=limits, unguarded=unguarded),
@@ -97,18 +95,18 @@ def create_app(
         ],
     )
     app.state.recollect = service
-    _add(app, routes)
+    _add(app)
     app.openapi = documented(app, limits, unguarded)  # type: ignore[method-assign]
     return app
 
 
-def _add(app: FastAPI, routes: Sequence[Route]) -> None:
+def _add(app: FastAPI) -> None:
     """Have the application answer the routes, and the question which methods each address knows."""
-    for route in routes:
-        needs = [Depends(writer_of)] if route.access == "write" else []
+    for route in ROUTES:
+        needs = [Depends(may_write)] if route.access == "write" else []
         app.add_api_route(route.path, route.endpoint, dependencies=needs, **options(route))
-    for path in dict.fromkeys(route.path for route in routes):
-        methods = ", ".join([*(route.method for route in routes if route.path == path), "OPTIONS"])
+    for path in dict.fromkeys(route.path for route in ROUTES):
+        methods = ", ".join([*(route.method for route in ROUTES if route.path == path), "OPTIONS"])
         app.add_api_route(path, _allowing(methods), methods=["OPTIONS"], include_in_schema=False)
 
 

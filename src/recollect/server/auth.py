@@ -56,7 +56,7 @@ def authority(auth: Auth, origins: Collection[str]) -> Authority:
     if isinstance(auth, Mapping):
         return Tokens(auth)
     if callable(auth):
-        return partial(_asked, auth)
+        return partial(_asked, auth, frozenset(origins))
     raise InvalidArgument("auth", f"must be tokens with their callers, a JwtVerifier, a function or None, not {auth!r}")
 
 
@@ -76,7 +76,7 @@ class Everybody:
         if self._hosts and asked.hostname not in self._hosts:
             raise Refused(403, "forbidden", f"this server is not called {asked.hostname!r}")
         if origin is not None and "*" not in self._origins and not self._is_known(origin, asked.netloc):
-            raise Refused(403, "forbidden", f"pages of {origin!r} may not use this server; see --cors-origin")
+            raise _foreign(origin)
         return TRUSTED
 
     def _is_known(self, origin: str, own: str) -> bool:
@@ -125,7 +125,10 @@ async def _verified(verifier: JwtVerifier, request: Request) -> Caller:
     return await run_in_threadpool(verifier.caller, bearer(request))
 
 
-async def _asked(function: Callable[[Request], Told | Awaitable[Told]], request: Request) -> Caller:
+async def _asked(
+    function: Callable[[Request], Told | Awaitable[Told]], origins: Collection[str], request: Request
+) -> Caller:
+    _refuse_foreign_page(request, origins)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         told = function(request)
     else:
@@ -133,7 +136,29 @@ async def _asked(function: Callable[[Request], Told | Awaitable[Told]], request:
     said: Any = await told if inspect.isawaitable(told) else told
     if said is None:
         raise unauthorized("nobody is known by what this request says of itself")
-    return said if isinstance(said, Caller) else Caller(*said)
+    try:
+        return said if isinstance(said, Caller) else Caller(*said)
+    except InvalidArgument as error:  # a mistake of the function's, not of who asks
+        msg = f"the function given as auth= named nobody who could be a caller: {error}"
+        raise TypeError(msg) from error
+
+
+def _refuse_foreign_page(request: Request, origins: Collection[str]) -> None:
+    """The function may go by cookies, which a browser sends along whatever website's page it is that asks.
+
+    Raises:
+        Refused: a page of a website asks that is none of the origins, and shows no token.
+    """
+    headers = request.headers
+    if "authorization" in headers or headers.get("sec-fetch-site") != "cross-site" or "*" in origins:
+        return
+    origin = headers.get("origin")
+    if origin not in origins:
+        raise _foreign(origin or "another website")
+
+
+def _foreign(origin: str) -> Refused:
+    return Refused(403, "forbidden", f"pages of {origin!r} may not use this server; see --cors-origin")
 
 
 def _token(given: Any) -> str:

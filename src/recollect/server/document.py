@@ -8,11 +8,16 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from starlette.responses import Response
 
+from recollect.server.examples import EXAMPLES
 from recollect.server.limits import Limits
 from recollect.server.problem import MEDIA_TYPE
 from recollect.server.route import Route
+from recollect.server.stream import EVENTS
+
+JSON: Final = "application/json"
 
 ABOUT: Final = """\
 Sessions of agents and teams, with the routes of Agno's AgentOS and, under `/v1`, what these lack.
@@ -55,48 +60,69 @@ _SHARED: Final = {
     "default": "Any other error",
 }
 
-_EVENTS: Final = (
-    'event: RunStarted\ndata: {"event":"RunStarted","session_id":"s","run_id":"r","created_at":1788000000}\n\n'
-    'event: RunContent\ndata: {"event":"RunContent","session_id":"s","run_id":"r","created_at":1788000000,'
-    '"content":"Hello"}\n\n'
-)
-
-
-_EVENT: Final = {
-    "type": "object",
-    "description": "One of the events.",
-    "required": ["event", "data"],
-    "properties": {
-        "id": {"type": "string"},
-        "event": {"type": "string"},
-        "data": {"type": "string", "contentMediaType": "application/json"},
-    },
+_OF_BODIES: Final = {
+    "409": "It is there already, or somebody else is at work on it just now",
+    "413": "The body is too long",
 }
+_OF_TAGS: Final = {"412": "It is no longer what the caller knows"}
+
+_OK: Final = {200: "The answer", 201: "It is made", 204: "It is gone"}
+
+_EXAMPLE_OF: Final = {
+    "Runs": 'event: RunStarted\ndata: {"event":"RunStarted","session_id":"s","run_id":"r","created_at":1788000000}\n\n'
+    'event: RunContent\ndata: {"event":"RunContent","session_id":"s","run_id":"r","created_at":1788000000,'
+    '"content":"Hello"}\n\n',
+    "v1": 'id: WzEsMCwwXQ\n\nid: WzEsMSw3XQ\nevent: changed\ndata: {"session_id":"s","user_id":"ada","agent_id":"desk",'
+    '"team_id":null,"version":4}\n\n',
+}
+"""Events as they go over the wire, by the tag of what they are of."""
 
 
 def options(route: Route) -> dict[str, Any]:
     """What FastAPI is told of a route."""
     doc = (route.endpoint.__doc__ or "").strip()
     summary, _, more = doc.partition(".")
-    is_json = route.media_type == "application/json"
     told: dict[int | str, Any] = {status: dict(said) for status, said in route.responses.items()}
-    if not is_json:
-        ok = told.setdefault(200, {"description": "What happens, as it happens"})
-        example = {"example": _EVENTS} if route.shape is not None else {}
-        schema = _EVENT if route.media_type == "text/event-stream" else {"type": "object"}
-        ok["content"] = {route.media_type: {"schema": schema, **example}}
+    other = _other(route)
+    if other:
+        told.setdefault(200, {"description": _OK[200]})["content"] = other
         if route.shape is not None:
-            ok["model"] = route.shape
-    empty: dict[str, Any] = {"response_class": Response} if route.status == HTTPStatus.NO_CONTENT else {}
-    return empty | {
+            told[200]["model"] = route.shape
+    return _as(route) | {
         "methods": [route.method],
         "status_code": route.status,
-        "response_model": route.shape if is_json and route.status != HTTPStatus.NO_CONTENT else None,
+        "response_model": None if other else route.shape,
+        "response_description": _OK[route.status],
         "responses": told,
         "summary": " ".join(summary.split()),
         "description": " ".join(more.split()) or None,
         "operation_id": f"{route.tag.lower()}_{route.endpoint.__name__}",
         "tags": [route.tag],
+    }
+
+
+def _as(route: Route) -> dict[str, Any]:
+    """What makes the answer where that is never JSON."""
+    if route.status == HTTPStatus.NO_CONTENT:
+        return {"response_class": Response}
+    media_type = next(iter(_other(route)), JSON) if route.shape is None else JSON
+    return {} if media_type == JSON else {"response_class": type("Told", (Response,), {"media_type": media_type})}
+
+
+def _other(route: Route) -> dict[str, Any]:
+    """What a route answers with that is not JSON, by media type."""
+    if route.tells is not None:
+        return {EVENTS: {"schema": _event(route.tells), "example": _EXAMPLE_OF[route.tag]}}
+    return {} if route.media_type == JSON else {route.media_type: {"schema": {"type": "object"}}}
+
+
+def _event(told: type[BaseModel]) -> dict[str, Any]:
+    """One of the events, by its fields."""
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": told.model_json_schema()}
+    return {
+        "type": "object",
+        "description": "One of the events.",
+        "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": data},
     }
 
 
@@ -120,9 +146,11 @@ def _document(app: FastAPI, limits: Limits, unguarded: set[str]) -> dict[str, An
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = PROBLEM
+    for name, schema in schemas.items():
+        schema["examples"] = [EXAMPLES[name]]
     parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, operation in _operations(made):
-        operation["responses"] |= {status: _problem(what) for status, what in _SHARED.items()}
+        operation["responses"] |= {status: _problem(what) for status, what in _errors(operation)}
         if path in unguarded:
             del operation["responses"]["401"]
         else:
@@ -138,24 +166,21 @@ def _operations(made: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield path, operation
 
 
+def _errors(operation: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """With which errors an operation may be answered, and what each means."""
+    if "requestBody" in operation:
+        yield from _OF_BODIES.items()
+    if any(parameter["name"] == "if-match" for parameter in operation.get("parameters", ())):
+        yield from _OF_TAGS.items()
+    yield from _SHARED.items()
+
+
 def _problem(what: str) -> dict[str, Any]:
     return {"description": what, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
 def _complete(parameter: dict[str, Any], limits: Limits) -> None:
-    """Say what this server's limits are, and give examples of what there is everywhere."""
+    """Say what this server's limits are."""
     if parameter["name"] == "limit":
         bounded = next(one for one in parameter["schema"]["anyOf"] if one["type"] == "integer")
-        bounded["maximum"] = limits.page
-    if parameter["name"] in _EXAMPLES:
-        parameter.setdefault("example", _EXAMPLES[parameter["name"]])
-
-
-_EXAMPLES: Final = {
-    "session_id": "0199f0a8-7c1e-7d2a-9d55-5a1c0f3c2b11",
-    "run_id": "0199f0a8-7c20-7b11-8a4e-1f0d9c6b7a55",
-    "agent_id": "travel-desk",
-    "team_id": "travel-team",
-    "user_id": "ada",
-    "Idempotency-Key": "payment-17",
-}
+        bounded["maximum"] = min(bounded["maximum"], limits.page)

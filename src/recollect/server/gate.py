@@ -1,6 +1,6 @@
 """What every request passes before a route sees it: origins, failures, who it comes from, how often they ask.
 
-From the outside in: `Cors`, `Guard`, `Gate`. Whoever is refused is refused before the body is read.
+From the outside in, after `Addresses`: `Cors`, `Guard`, `Gate`. Whoever is refused is refused before the body is read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recollect.server.address import shown
 from recollect.server.auth import Authority
 from recollect.server.caller import Caller
 from recollect.server.limits import Buckets, Limits
@@ -67,16 +67,16 @@ class Guard:
 
         try:
             await self._app(scope, receive, sending)
-        except Exception as error:
+        except Exception as error:  # whatever it is: nobody else would tell it in the form that all errors have
             problem = problem_of(error)
             if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                log.exception("%s %s failed", scope["method"], quote(scope["path"]))
+                log.exception("%s %s failed", scope["method"], shown(scope["path"]))
             if status:
                 raise
             await problem.response()(scope, receive, sending)
         finally:
             took = (time.perf_counter() - began) * 1000
-            log.info("%s %s -> %d in %.1f ms", scope["method"], quote(scope["path"]), status, took)
+            log.info("%s %s -> %d in %.1f ms", scope["method"], shown(scope["path"]), status, took)
 
 
 class Gate:

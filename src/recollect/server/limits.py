@@ -46,11 +46,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of silence after which a stream says that it is still there."""
     patience: float = 30.0
     """Seconds that a stream waits for a client that reads nothing, before it is ended."""
-    queue: int = 256
-    """Changes that wait for a slow reader of events, before it is told to read anew."""
 
     def __post_init__(self) -> None:
-        for name in ("body", "burst", "queue"):
+        for name in ("body", "burst"):
             checks.count(name, getattr(self, name), least=1)
         checks.count("page", self.page, least=1, most=MOST)
         for name in ("rate", "guesses", "keep_alive", "patience"):

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
+from weakref import WeakSet
 
 from recollect.agent import Agent
-from recollect.errors import InvalidArgument, NotFound, SessionNotFound
+from recollect.errors import InvalidArgument, NotFound
 from recollect.runner import Runner
-from recollect.server.feed import Feed, Hub
 from recollect.server.limits import Limits
 from recollect.server.underway import UnderWay
 from recollect.session import SessionHeader
 from recollect.store import Store
+from recollect.store.watches import AsyncSessionWatch
 from recollect.team import Team
 
 log = logging.getLogger("recollect.server")
@@ -33,9 +34,7 @@ FLUSH: Final = 5.0
 class Service:
     """Agents and teams by id, and their databases by theirs."""
 
-    def __init__(
-        self, agents: Sequence[Agent], teams: Sequence[Team], db: Store | None, limits: Limits, feed: Feed | None
-    ) -> None:
+    def __init__(self, agents: Sequence[Agent], teams: Sequence[Team], db: Store | None, limits: Limits) -> None:
         given = [*_all("agents", agents, Agent), *_all("teams", teams, Team)]
         self.db = _main(given, db)
         served = [_served(runner, self.db) for runner in given]
@@ -45,7 +44,8 @@ class Service:
         self.databases = {self._names[id(db)]: db for db in [*(runner.db for runner in reversed(served)), self.db]}
         self.limits = limits
         self.under_way = UnderWay()
-        self.hub = None if feed is None else Hub(feed, limits.queue)
+        self.watches: WeakSet[AsyncSessionWatch] = WeakSet()
+        """What streams of events come from."""
         self.started_at = datetime.now(UTC)
 
     @property
@@ -86,29 +86,21 @@ class Service:
         near = [runner for runner in self.runners if self.db_id(runner.db) == self.db_id(db)]
         return found if found in near else next(iter(near), None)
 
+    def approved(self, db: Store, name: str, header: SessionHeader) -> str:
+        """The name as the namer of the session's agent or team has it."""
+        keeper = self.keeper(db, header)
+        return name if keeper is None else keeper.scribe.namer.approved(name, header)
+
     async def end(self, grace: float) -> None:
         """End what is under way within a bound: streams of events at once, runs when they are done or are asked to."""
-        if self.hub is not None:
-            self.hub.close()
+        for watch in [*self.watches]:
+            await watch.aclose()
         await self.under_way.end(grace)
         await asyncio.gather(*(self._flush(runner) for runner in {id(one.db): one for one in self.runners}.values()))
 
     async def _flush(self, runner: Runner) -> None:
         if not await runner.aflush(FLUSH):
             log.warning("names and summaries of %r are not stored yet; another process makes them", runner.db)
-
-
-async def header_of(db: Store, session_id: str, user_id: str | None) -> SessionHeader:
-    """The session without its content.
-
-    Raises:
-        SessionNotFound: there is no such session for this caller.
-    """
-    header = await db.aget_header(session_id, user_id)
-    if header is None:
-        msg = f"there is no session {session_id!r}"
-        raise SessionNotFound(msg)
-    return header
 
 
 def component(service: Service, kind: Kind | None, id: str | None) -> dict[str, Any]:

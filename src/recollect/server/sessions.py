@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Body, Query
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from recollect.errors import InvalidArgument, RunNotFound, SessionNotFound
+from recollect.errors import RunNotFound
+from recollect.run import RunOutput, RunStatus
 from recollect.selection import is_own
 from recollect.server import wire
-from recollect.server.problem import Refused
-from recollect.server.route import CallerOf, DbId, Limit, Route, ServiceOf, UserId
-from recollect.server.service import Kind, Service, component, header_of
-from recollect.session import AgentSession, SessionHeader, SessionSummary
+from recollect.server.fields import DbId, Id, IdOrNone, Json, Limit, Name, RunId, SessionId
+from recollect.server.reach import Reach
+from recollect.server.route import CallerOf, ReadsOf, Route, ServiceOf, WritesOf
+from recollect.server.service import Kind, component
+from recollect.session import SessionHeader, SessionSummary
 from recollect.store import Store
 from recollect.store.lists import MOST, Sort
 
@@ -22,64 +23,75 @@ COUNTED: Final = 10_000
 """Sessions that are counted, and that can be turned to page by page; ``/v1/sessions`` goes on for ever."""
 
 KindQuery = Annotated[Kind | None, Query(alias="type", description="Whether agents' or teams' are meant.")]
-Json = dict[str, Any]
 
 
 class NewSession(wire.Shape):
     """A session that is to be made."""
 
-    session_id: str | None = Field(default=None, description="A new id unless given. It must not be guessable.")
-    session_name: str | None = Field(default=None, examples=["Two days in Porto"])
+    session_id: IdOrNone | None = Field(default=None, description="A new id unless given. It must not be guessable.")
+    session_name: Name | None = None
     session_state: Json | None = None
     metadata: Json | None = None
-    user_id: str | None = Field(default=None, description="Whose it is; the caller's unless given.")
-    agent_id: str | None = None
-    team_id: str | None = None
+    user_id: IdOrNone | None = Field(default=None, description="Whose it is; the caller's unless given.")
+    agent_id: IdOrNone | None = None
+    team_id: IdOrNone | None = None
+    workflow_id: None = Field(default=None, description="For clients that send it: there are no workflows.")
+
+
+class Summary(wire.Shape):
+    """What was said, in short."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    summary: str
+    topics: list[str] | None = None
 
 
 class SessionChange(wire.Shape):
     """What is to be changed; what is not named stays. Each is replaced as a whole."""
 
-    session_name: str | None = None
+    session_name: Name | None = None
     session_state: Json | None = None
     metadata: Json | None = None
-    summary: Json | None = Field(default=None, examples=[{"summary": "They planned a trip.", "topics": ["travel"]}])
+    summary: Summary | None = None
 
 
 class Doomed(wire.Shape):
     """Sessions that are to be deleted."""
 
-    session_ids: list[str] = Field(min_length=1, max_length=1000)
-    session_types: list[Kind] | None = Field(default=None, description="One for each id, or none.")
+    session_ids: list[Id] = Field(min_length=1, max_length=1000)
+    session_types: list[Kind] | None = Field(
+        default=None, description="For clients that send it: an id is of one session alone."
+    )
 
 
 async def list_sessions(
     service: ServiceOf,
-    caller: CallerOf,
+    reach: ReadsOf,
     *,
     type: KindQuery = None,
-    component_id: Annotated[str | None, Query(description="The agent or team whose sessions are meant.")] = None,
-    db_id: DbId = None,
-    user_id: UserId = None,
-    session_name: Annotated[str | None, Query(description="A part of the name.")] = None,
+    component_id: Annotated[
+        IdOrNone | None, Query(description="The agent or team whose sessions are meant.", examples=["travel-desk"])
+    ] = None,
+    session_name: Annotated[str | None, Query(description="A part of the name.", examples=["porto"])] = None,
     limit: Limit = None,
     page: Annotated[int, Query(ge=0, le=COUNTED, description="Counted from 1; 0 is the first, too.")] = 1,
-    sort_by: Annotated[Literal["created_at", "updated_at"], Query()] = "created_at",
-    sort_order: Annotated[Literal["asc", "desc"], Query()] = "desc",
+    sort_by: Annotated[Literal["created_at", "updated_at"], Query(description="Which time counts.")] = "created_at",
+    sort_order: Annotated[Literal["asc", "desc"], Query(description="``desc``: the newest first.")] = "desc",
 ) -> Any:
     """A page of sessions, with the number of all pages. 10,000 sessions are counted at most, the newest."""
-    db, size = service.database(db_id), service.limits.page_size(limit)
+    size = service.limits.page_size(limit)
     filters: dict[str, Any] = {
         **component(service, type, component_id or None),
-        "user_id": caller.reads_as(user_id or None),
+        "user_id": reach.user_id,
         "name": session_name or None,
     }
-    total = await db.acount_sessions(**filters, most=COUNTED)
+    total = await reach.db.acount_sessions(**filters, most=COUNTED)
     first = max(page - 1, 0) * size
     if sort_order == "desc":
-        found = await _slice(db, filters, sort_by, first, min(first + size, total))
+        found = await _slice(reach.db, filters, sort_by, first, min(first + size, total))
     else:
-        found = (await _slice(db, filters, sort_by, total - first - size, total - first))[::-1]
+        found = (await _slice(reach.db, filters, sort_by, total - first - size, total - first))[::-1]
     meta = {"page": page, "limit": size, "total_pages": -(-total // size), "total_count": total}
     return {"data": [wire.session_entry(header) for header in found], "meta": meta}
 
@@ -106,73 +118,62 @@ async def create_session(
 ) -> Any:
     """Make an empty session."""
     new = new or NewSession()
-    db = service.database(db_id)
-    kind = type or ("team" if new.team_id is not None and new.agent_id is None else "agent")
-    header = await db.acreate_session(
+    reach = Reach(service.database(db_id), caller.speaks_as(new.user_id or None))
+    ids: dict[str, Any] = {"agent_id": new.agent_id or None, "team_id": new.team_id or None}
+    kind = type or ("team" if ids["team_id"] and not ids["agent_id"] else "agent")
+    name = new.session_name
+    if name is not None:
+        name = service.approved(reach.db, name, SessionHeader(session_id=new.session_id or "new", kind=kind, **ids))
+    header = await reach.db.acreate_session(
         new.session_id or None,
-        user_id=caller.speaks_as(new.user_id or None),
+        user_id=reach.user_id,
         kind=kind,
-        agent_id=new.agent_id or None,
-        team_id=new.team_id or None,
-        name=await _approved(service, db, new),
+        **ids,
+        name=name,
         metadata=new.metadata,
         session_state=new.session_state,
     )
-    return wire.session_detail(await session_of(db, header.session_id, header.user_id))
+    return wire.session_detail(await reach.session(header.session_id))
 
 
-async def _approved(service: Service, db: Store, new: NewSession) -> str | None:
-    """The name as the namer of the agent or team has it that the session is made for."""
-    if new.session_name is None:
-        return None
-    header = SessionHeader(session_id=new.session_id or "new", agent_id=new.agent_id, team_id=new.team_id)
-    keeper = service.keeper(db, header)
-    return new.session_name if keeper is None else keeper.scribe.namer.approved(new.session_name, header)
-
-
-async def get_session(
-    service: ServiceOf,
-    caller: CallerOf,
-    session_id: str,
-    type: KindQuery = None,
-    user_id: UserId = None,
-    db_id: DbId = None,
-) -> Any:
+async def get_session(reach: ReadsOf, session_id: SessionId, type: KindQuery = None) -> Any:
     """A session with what was said in it."""
-    db = service.database(db_id)
-    return wire.session_detail(await session_of(db, session_id, caller.reads_as(user_id or None), type))
+    return wire.session_detail(await reach.session(session_id, type))
 
 
 async def get_runs(
     service: ServiceOf,
-    caller: CallerOf,
-    session_id: str,
+    reach: ReadsOf,
+    session_id: SessionId,
     *,
     type: KindQuery = None,
-    user_id: UserId = None,
-    db_id: DbId = None,
     include_members: Annotated[bool, Query(description="Whether runs of a team's members are wanted, too.")] = False,
 ) -> Any:
-    """The runs of a session, oldest first; those that were replaced by others are left out."""
-    db = service.database(db_id)
-    session = await session_of(db, session_id, caller.reads_as(user_id or None), type)
+    """The runs of a session, oldest first; those that were replaced by others are left out.
+
+    A session has none yet, which is answered with 404, while all there is of it is being told to a client.
+    """
+    # AgentOS's chat client reads a new session as soon as its first run is told to have begun, and puts what it gets in
+    # the place of what it was told; not so with an error. Looked at first: a run that ends meanwhile is read as ended.
+    told = service.under_way.streamed()
+    session = await reach.session(session_id, type)
+    own = [run for run in session.runs if is_own(run)]
+    if own and all(_is_told(run, told) for run in own):
+        msg = f"session {session_id!r} has no runs yet: its first one is being told to whoever asked for it"
+        raise RunNotFound(msg)
     wanted = [run for run in session.runs if is_own(run) or (include_members and run.parent_run_id is not None)]
     return [wire.run_shape(run) for run in wanted]
 
 
-async def get_run(
-    service: ServiceOf,
-    caller: CallerOf,
-    session_id: str,
-    run_id: str,
-    user_id: UserId = None,
-    db_id: DbId = None,
-) -> Any:
+def _is_told(run: RunOutput, told: frozenset[str]) -> bool:
+    return run.status is RunStatus.running and run.run_id in told
+
+
+async def get_run(reach: ReadsOf, session_id: SessionId, run_id: RunId) -> Any:
     """One run of a session, whatever became of it."""
-    db, user = service.database(db_id), caller.reads_as(user_id or None)
-    run = await db.aget_run(run_id, session_id, user)
+    run = await reach.db.aget_run(run_id, session_id, reach.user_id)
     if run is None:
-        await header_of(db, session_id, user)
+        await reach.header(session_id)
         msg = f"there is no run {run_id!r} in session {session_id!r}"
         raise RunNotFound(msg)
     return wire.run_shape(run)
@@ -180,117 +181,43 @@ async def get_run(
 
 async def rename_session(
     service: ServiceOf,
-    caller: CallerOf,
-    session_id: str,
-    session_name: Annotated[str, Body(embed=True, examples=["Two days in Porto"])],
+    reach: WritesOf,
+    session_id: SessionId,
+    session_name: Annotated[Name, Body(embed=True)],
     type: KindQuery = None,
-    user_id: UserId = None,
-    db_id: DbId = None,
 ) -> Any:
     """Name a session."""
-    db, user = service.database(db_id), caller.writes_as(user_id or None)
-    header = await header_of(db, session_id, user)
-    _check_kind(header, type)
-    await set_name(service, db, header, session_name, user)
-    return wire.session_detail(await session_of(db, session_id, user))
-
-
-async def set_name(service: Service, db: Store, header: SessionHeader, name: str, user_id: str | None) -> None:
-    """Name a session, as the namer of its agent or team has it."""
-    keeper = service.keeper(db, header)
-    if keeper is None:
-        await db.aset_session_name(header.session_id, name, user_id)
-        return
-    await db.aset_session_name(header.session_id, keeper.scribe.namer.approved(name, header), user_id)
+    header = await reach.header(session_id, type)
+    name = service.approved(reach.db, session_name, header)
+    await reach.db.aset_session_name(session_id, name, reach.user_id)
+    return wire.session_detail(await reach.session(session_id))
 
 
 async def change_session(
-    service: ServiceOf,
-    caller: CallerOf,
-    session_id: str,
-    change: SessionChange,
-    type: KindQuery = None,
-    user_id: UserId = None,
-    db_id: DbId = None,
+    service: ServiceOf, reach: WritesOf, session_id: SessionId, change: SessionChange, type: KindQuery = None
 ) -> Any:
     """Change a session's name, state, metadata or summary; refused where somebody else changes it just now."""
-    db, user = service.database(db_id), caller.writes_as(user_id or None)
-    session = await session_of(db, session_id, user, type)
+    session = await reach.session(session_id, type)
     if change.session_name is not None:
-        session.name = change.session_name
+        session.name = service.approved(reach.db, change.session_name, session.header)
     if change.session_state is not None:
         session.session_state = change.session_state
     if change.metadata is not None:
         session.metadata = change.metadata
     if change.summary is not None:
-        session.summary = _summary(change.summary)
-    await save(service, db, session)
-    return wire.session_detail(await session_of(db, session_id, user))
+        session.summary = SessionSummary(summary=change.summary.summary, topics=tuple(change.summary.topics or ()))
+    await reach.db.asave_session(session)
+    return wire.session_detail(await reach.session(session_id))
 
 
-async def save(service: Service, db: Store, session: AgentSession) -> None:
-    """Store what was changed in a session, unless somebody else changed it since it was read.
-
-    Raises:
-        SessionConflict: somebody did.
-    """
-    keeper = service.keeper(db, session.header)
-    if keeper is not None and session.name != session.header.name:
-        session.name = keeper.scribe.namer.approved(session.name, session.header)
-    await db.asave_session(session)
-
-
-async def delete_session(
-    service: ServiceOf,
-    caller: CallerOf,
-    session_id: str,
-    user_id: UserId = None,
-    db_id: DbId = None,
-) -> None:
+async def delete_session(reach: WritesOf, session_id: SessionId) -> None:
     """Delete a session with everything in it."""
-    await service.database(db_id).adelete_session(session_id, caller.writes_as(user_id or None))
+    await reach.db.adelete_session(session_id, reach.user_id)
 
 
-async def delete_sessions(
-    service: ServiceOf,
-    caller: CallerOf,
-    doomed: Doomed,
-    user_id: UserId = None,
-    db_id: DbId = None,
-) -> None:
+async def delete_sessions(reach: WritesOf, doomed: Doomed) -> None:
     """Delete several sessions. Those that are not there, or are not the caller's, are passed over."""
-    if doomed.session_types is not None and len(doomed.session_types) != len(doomed.session_ids):
-        raise Refused(422, "invalid_argument", "session_types: must be as many as session_ids, or be left out")
-    await service.database(db_id).adelete_sessions(doomed.session_ids, caller.writes_as(user_id or None))
-
-
-async def session_of(db: Store, session_id: str, user_id: str | None, kind: Kind | None = None) -> AgentSession:
-    """The session with all its runs.
-
-    Raises:
-        SessionNotFound: there is no such session for this caller.
-    """
-    session = await db.aget_session(session_id, user_id)
-    if session is None:
-        raise _missing(session_id)
-    _check_kind(session.header, kind)
-    return session
-
-
-def _check_kind(header: SessionHeader, kind: Kind | None) -> None:
-    if kind not in (None, header.kind):
-        raise _missing(header.session_id)
-
-
-def _missing(session_id: str) -> SessionNotFound:
-    return SessionNotFound(f"there is no session {session_id!r}")
-
-
-def _summary(given: Json) -> SessionSummary:
-    text, topics = given.get("summary"), given.get("topics") or []
-    if not isinstance(text, str) or not isinstance(topics, Sequence) or not all(isinstance(one, str) for one in topics):
-        raise InvalidArgument("summary", "must hold a text 'summary' and may hold a list of texts 'topics'")
-    return SessionSummary(summary=text, topics=tuple(topics))
+    await reach.db.adelete_sessions(doomed.session_ids, reach.user_id)
 
 
 _OF_SESSION: Final = "/sessions/{session_id}"

@@ -10,7 +10,7 @@ import msgspec
 
 from recollect.run import RunEvent, RunOutput, RunOutputEvent
 from recollect.server.stream import framed
-from recollect.server.wire import answer_of, tool_shape
+from recollect.server.wire import answer_of, extra_of, images_of, seconds, tool_shape
 
 _NAMES: Final = {
     RunEvent.run_started: "RunStarted",
@@ -81,22 +81,29 @@ class Teller:
         return {"tool": tool_shape(event.tool, int(began), took).model_dump()}
 
 
+def content_of(run: RunOutput) -> tuple[Any, str]:
+    """The answer, and of which type it is: text, or what was read from it as JSON."""
+    if run.parsed is None:
+        return answer_of(run), "str"
+    return _plain(run.parsed), type(run.parsed).__name__
+
+
 def _ended(run: RunOutput) -> dict[str, Any]:
-    content: Any = answer_of(run)
-    kind = "str"
-    if run.parsed is not None:
-        content, kind = plain(run.parsed), type(run.parsed).__name__
-    tools = [tool_shape(tool, 0 if run.created_at is None else int(run.created_at.timestamp())) for tool in run.tools]
+    content, kind = content_of(run)
+    tools = [tool_shape(tool, seconds(run.created_at)) for tool in run.tools]
     return {
         "content": content,
         "content_type": kind,
         "status": str(run.status).upper(),
+        "reasoning_content": run.reasoning_content,
         "tools": [tool.model_dump(exclude={"metrics"}) for tool in tools],
+        "extra_data": extra_of(run),
+        "images": images_of(run),
         "metrics": msgspec.to_builtins(run.metrics),
     }
 
 
-def plain(parsed: Any) -> Any:
+def _plain(parsed: Any) -> Any:
     """An answer that was read as an object, as JSON: text, or an object."""
     dump = getattr(parsed, "model_dump", None)
     value = msgspec.to_builtins(parsed) if dump is None else dump(mode="json")

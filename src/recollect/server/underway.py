@@ -13,6 +13,7 @@ import msgspec
 from recollect.errors import RecollectError
 from recollect.run import RunOutputEvent
 from recollect.runner import Runner
+from recollect.server.problem import Refused
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ class Serving(msgspec.Struct, frozen=True, eq=False):
 
     runner: Runner
     user_id: str | None
+    is_streamed: bool = False
+    """Whether a client is told of it as it happens."""
 
 
 class UnderWay:
@@ -38,6 +41,15 @@ class UnderWay:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def admit(self) -> None:
+        """Let somebody begin what takes its time.
+
+        Raises:
+            Refused: the server is about to end.
+        """
+        if self.is_ending:
+            raise Refused(503, "ending", "the server is about to end; ask again", {"Retry-After": "1"})
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Work that is known of until it has ended."""
@@ -58,6 +70,10 @@ class UnderWay:
             if run.run_id == run_id and user_id in (None, serving.user_id):
                 return run.session_id
         return None
+
+    def streamed(self) -> frozenset[str]:
+        """The runs that clients are told of as they happen."""
+        return frozenset(run.run_id for serving, run in filter(None, self._tasks.values()) if serving.is_streamed)
 
     async def end(self, grace: float) -> None:
         """Let runs end by themselves for so long; then ask them to, and last, cut them off.
@@ -98,5 +114,5 @@ async def _ask(serving: Serving, run: RunOutputEvent) -> None:
 async def ended(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has ended, whatever came of it."""
     task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
+    with suppress(asyncio.CancelledError, Exception):  # whoever waits for what came of it has it
         await task

@@ -22,6 +22,7 @@ from recollect.team import Team
 REASON_CHARS: Final = 300
 
 _REASONS: Final = {
+    RunStatus.completed: "(The answer has no text.)",
     RunStatus.pending: "(This run has not begun.)",
     RunStatus.running: "(This run is under way.)",
     RunStatus.paused: "(This run is paused.)",
@@ -73,19 +74,24 @@ class Config(Shape):
     interfaces: list[str] = Field(description="Always empty: there are none.")
 
 
-class SessionEntry(Shape):
+class SessionBrief(Shape):
+    """What lists and details say of a session alike."""
+
     session_id: str = Field(examples=["0199f0a8-7c1e-7d2a-9d55-5a1c0f3c2b11"])
     session_name: str = Field(
         description="The name, else the start of what was first asked, else the id; never empty.",
         examples=["Two days in Porto"],
     )
-    session_type: str = Field(examples=["agent"])
     user_id: str | None = Field(examples=["ada"])
     agent_id: str | None = None
     team_id: str | None = None
     total_tokens: int = 0
     created_at: datetime
     updated_at: datetime = Field(description="When a run last began or took a step.")
+
+
+class SessionEntry(SessionBrief):
+    session_type: str = Field(examples=["agent"])
 
 
 class PageMeta(Shape):
@@ -100,21 +106,13 @@ class SessionList(Shape):
     meta: PageMeta
 
 
-class SessionDetail(Shape):
-    user_id: str | None
+class SessionDetail(SessionBrief):
     agent_session_id: str | None = Field(default=None, description="The session's id once more, for an agent's.")
-    session_id: str
-    session_name: str
     session_summary: dict[str, Any] | None
     session_state: dict[str, Any]
-    agent_id: str | None = None
-    team_id: str | None = None
-    total_tokens: int
     metrics: dict[str, int]
     metadata: dict[str, Any]
     chat_history: list[dict[str, Any]] = Field(description="What user and assistant said, oldest first.")
-    created_at: datetime
-    updated_at: datetime
 
 
 class ToolShape(Shape):
@@ -173,52 +171,44 @@ def member_shape(db_id: str, runner: Runner) -> dict[str, Any]:
 
 def session_entry(header: SessionHeader) -> SessionEntry:
     """A session as it is listed."""
-    assert header.created_at is not None
-    return SessionEntry(
-        session_id=header.session_id,
-        session_name=header.title,
-        session_type=header.kind,
-        user_id=header.user_id,
-        agent_id=header.agent_id,
-        team_id=header.team_id,
-        total_tokens=header.input_tokens + header.output_tokens,
-        created_at=header.created_at,
-        updated_at=header.updated_at or header.created_at,
-    )
+    return SessionEntry(**_brief(header), session_type=header.kind)
 
 
 def session_detail(session: AgentSession) -> SessionDetail:
     """A session with what was said in it."""
     header, summary = session.header, session.summary
-    assert header.created_at is not None
-    tokens = header.input_tokens + header.output_tokens
+    told = _brief(header)
     return SessionDetail(
-        user_id=header.user_id,
+        **told,
         agent_session_id=header.session_id if header.kind == "agent" else None,
-        session_id=header.session_id,
-        session_name=session.name or header.title,
         session_summary=None if summary is None else checks.decode(checks.encode(summary)),
         session_state=session.session_state,
-        agent_id=header.agent_id,
-        team_id=header.team_id,
-        total_tokens=tokens,
         metrics={
             "input_tokens": header.input_tokens,
             "output_tokens": header.output_tokens,
-            "total_tokens": tokens,
+            "total_tokens": told["total_tokens"],
         },
         metadata=session.metadata,
         chat_history=[message.to_dict() for message in session.get_chat_history()],
-        created_at=header.created_at,
-        updated_at=header.updated_at or header.created_at,
     )
+
+
+def _brief(header: SessionHeader) -> dict[str, Any]:
+    return {
+        "session_id": header.session_id,
+        "session_name": header.title,
+        "user_id": header.user_id,
+        "agent_id": header.agent_id,
+        "team_id": header.team_id,
+        "total_tokens": header.input_tokens + header.output_tokens,
+        "created_at": header.created_at,
+        "updated_at": header.updated_at or header.created_at,
+    }
 
 
 def run_shape(run: RunOutput) -> RunShape:
     """A stored run with what was asked and answered, and the tools it called."""
     asked = input_messages(run.said, run.input_count)
-    answers = [message for message in run.said if message.role == "assistant"]
-    thought = run.reasoning_content
     assert run.created_at is not None
     return RunShape(
         run_id=run.run_id,
@@ -229,11 +219,11 @@ def run_shape(run: RunOutput) -> RunShape:
         status=str(run.status).upper(),
         run_input="\n".join(message.text for message in asked if message.role == "user" and message.text),
         content=answer_of(run),
-        reasoning_content=thought,
+        reasoning_content=run.reasoning_content,
         metrics=checks.decode(checks.encode(run.metrics)),
         tools=[tool_shape(tool, seconds(run.created_at)) for tool in run.tools] or None,
-        extra_data=None if thought is None else {"reasoning_steps": [{"title": "Thinking", "reasoning": thought}]},
-        images=_images(answers) or None,
+        extra_data=extra_of(run),
+        images=images_of(run),
         videos=None,
         audio=None,
         response_audio=None,
@@ -245,11 +235,23 @@ def run_shape(run: RunOutput) -> RunShape:
 def answer_of(run: RunOutput) -> str:
     """The answer as text; where there is none, a line that says why."""
     said = next((message.text for message in reversed(run.said) if message.role == "assistant" and message.text), "")
-    if run.status is RunStatus.completed or (said and run.status is not RunStatus.error):
+    if said and run.status is not RunStatus.error:
         return said
     if run.status is RunStatus.error:
         return f"(This run failed: {checks.preview(run.error or 'no reason is known', REASON_CHARS)})"
     return _REASONS.get(run.status, "")
+
+
+def extra_of(run: RunOutput) -> dict[str, Any] | None:
+    """What the model thought, as the one step of reasoning that is known of."""
+    thought = run.reasoning_content
+    return None if thought is None else {"reasoning_steps": [{"title": "Thinking", "reasoning": thought}]}
+
+
+def images_of(run: RunOutput) -> list[dict[str, Any]] | None:
+    """Pictures in the answer."""
+    images = [image for message in run.said if message.role == "assistant" for image in message.images]
+    return [{"url": image.url, "revised_prompt": ""} for image in images if image.url] or None
 
 
 def tool_shape(tool: ToolExecution, at: int, took: float | None = None) -> ToolShape:
@@ -266,13 +268,9 @@ def tool_shape(tool: ToolExecution, at: int, took: float | None = None) -> ToolS
     )
 
 
-def seconds(moment: datetime) -> int:
-    """A moment in whole seconds since 1970."""
-    return int(moment.timestamp())
-
-
-def _images(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    return [{"url": image.url, "revised_prompt": ""} for message in messages for image in message.images]
+def seconds(moment: datetime | None) -> int:
+    """A moment in whole seconds since 1970; 0 where it is not known."""
+    return 0 if moment is None else int(moment.timestamp())
 
 
 def _media(messages: Sequence[Message]) -> dict[str, Any]:

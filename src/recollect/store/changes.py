@@ -201,6 +201,17 @@ async def claim_session(tx: Tx, session_id: str, user_id: str) -> SessionHeader:
     return rows.header(rows.visible(header, session_id))
 
 
+async def hold_session(tx: Tx, session_id: str, user_id: str | None = None) -> SessionHeader:
+    """A session without its content, which nobody else changes until this transaction ends.
+
+    Raises:
+        SessionNotFound: there is no such session for this caller.
+    """
+    p = _mine(session_id, user_id)
+    _, found = await tx.execute((_HOLD, p), (HEADER_OF_MINE, p))
+    return rows.header(rows.visible(found, session_id))
+
+
 _ARGUMENT: Final = {"state": "session_state"}
 
 _CREATE = """

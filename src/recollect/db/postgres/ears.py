@@ -34,14 +34,15 @@ class Ears:
 
     question = _QUESTION
 
-    def __init__(self) -> None:
+    def __init__(self, often: float = OFTEN) -> None:
         self.are_there = False
+        self._often = often
         self._asked = 0.0
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to ask again."""
-        return time.monotonic() - self._asked > OFTEN
+        return time.monotonic() - self._asked > self._often
 
     def learn(self, found: Sequence[Row]) -> None:
         """Take the answer."""

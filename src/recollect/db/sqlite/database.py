@@ -57,8 +57,8 @@ class SqliteDb(Store):
     ``durability="full"`` survives power loss at each commit. ``"normal"`` is faster, and after a power loss (not after
     a crash of the program) the last commits may be gone; the file stays whole. ``timeout`` is how many seconds a write
     waits for other writers. ``secure_delete=True`` overwrites what is deleted with zeros; what the log next to the file
-    and the index of `search` still hold of it goes with `vacuum`. The file, its folder and its tables are made when first needed; tables of
-    others in the same file are left alone.
+    and the index of `search` still hold of it goes with `vacuum`. The file, its folder and its tables are made when
+    first needed; tables of others in the same file are left alone.
 
     Raises:
         InvalidArgument: an option is unknown.
