@@ -248,7 +248,6 @@ WITHOUT_A_USER = {
     "iter_sessions": "pages of get_sessions; tested below",
     "replace": "makes another agent",
     "save_session": "takes a session that was read; tested below",
-    "watch_sessions": "tells of changes; tested with the store",
 }
 
 
