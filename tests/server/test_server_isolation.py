@@ -117,6 +117,7 @@ TABLE: dict[str, Ask] = {
     "GET /v1/sessions": Ask("GET", "/v1/sessions", expected=MINE, found=ids),
     "GET /v1/sessions by tag": Ask("GET", "/v1/sessions?tag=red&name=secret", expected=MINE, found=ids),
     "GET /v1/search": Ask("GET", "/v1/search?q=secret", expected=MINE, found=hits),
+    "GET /v1/search of a session": Ask("GET", f"/v1/search?q=secret&session_id={HERS}", expected=MINE, found=hits),
     "GET /v1/search of alice": Ask(
         "GET", "/v1/search?q=secr*&user_id=alice", expected=([HERS], 403, [HERS], [HERS], 401), found=hits
     ),

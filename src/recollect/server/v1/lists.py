@@ -87,8 +87,9 @@ async def search(
             max_length=LONGEST,
         ),
     ],
+    session_id: Annotated[IdOrNone | None, Query(description="The one session that is searched.")] = None,
     limit: Annotated[int | None, Query(ge=1, le=MOST, description="How many at most; 20 hits.", examples=[20])] = None,
 ) -> Any:
     """What was said, and the names and summaries of sessions, in which all of ``q`` is found."""
-    page = await part.db.asearch(q, **part.named, limit=service.limits.page_size(limit))
+    page = await part.db.asearch(q, **part.named, session_id=session_id or None, limit=service.limits.page_size(limit))
     return Hits(hits=[Hit.model_validate(hit) for hit in page], next_cursor=page.next_cursor)
