@@ -78,12 +78,13 @@ def _too_strict(case: Any, answer: Any) -> Iterator[Any]:
     """The checks that ask more of this one answer than a schema can say."""
     if answer.status_code == 412 or (answer.status_code == 422 and answer.json().get("argument") in OPAQUE):
         yield checks.positive_data_acceptance
-    # In forms and queries all is text: there 0 and 1 are flags, as clients of AgentOS may send them, an empty object or
-    # list is sent as nothing at all, and what nobody knows is passed over, for those clients ask for more.
+    # In forms and queries all is text: there 0 and 1 are flags, as clients of AgentOS may send them, an object or list
+    # is sent as its texts, or as nothing at all, and what nobody knows is passed over, for those clients ask for more.
     query = case.query or {}
     said = [*query.values(), *(case.body.values() if isinstance(case.body, dict) else ())]
     is_more = query.keys() - {parameter.name for parameter in case.operation.query}
-    if is_more or any(value in ({}, [], 0, 1, "0", "1") for value in said):
+    is_object = any(isinstance(value, dict | list) for value in query.values())
+    if is_more or is_object or any(value in ({}, [], 0, 1, "0", "1") for value in said):
         yield checks.negative_data_rejection
 
 
