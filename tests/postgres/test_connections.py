@@ -176,6 +176,7 @@ async def test_in_the_async_face_too_and_those_who_wait_get_one_in_time(url: str
         with pytest.raises(DatabaseBusy, match="all 2 connections"):
             await aturn(db)
         await asyncio.gather(*held)
+    async with PostgresDb(url, pool=2) as db:
         await asyncio.gather(*(aturn(db, f"s{number}") for number in range(50)))
         assert len((await db.aget_sessions(limit=100)).sessions) == 51
 

@@ -412,14 +412,14 @@ def test_a_page_has_a_bound(served_alone: Served) -> None:
 
 
 def test_whoever_asks_too_often_is_told_when_to_come_again() -> None:
-    limits = Limits(rate=0.5, burst=3, guesses=0.5)
+    limits = Limits(rate=0.01, burst=3, guesses=0.01)  # so that nothing comes back while a busy machine asks
     with serving(create_app([desk()], auth=CALLERS, limits=limits)) as served:
         alice, bob, stranger = (served.client(who) for who in ("alice", "bob", "a guess"))
         with alice, bob, stranger:
             assert [alice.get("/v1/me").status_code for _ in range(4)] == [200, 200, 200, 429]
             refused = alice.get("/agents", headers={"Origin": "http://localhost:3000"})
             assert refused.json()["code"] == "rate_limited"
-            assert 1 <= int(refused.headers["retry-after"]) <= 2
+            assert 50 <= int(refused.headers["retry-after"]) <= 100
             assert refused.headers["access-control-allow-origin"] == "http://localhost:3000"
             assert bob.get("/v1/me").status_code == 200, "each has a bucket"
             assert alice.get("/health").status_code == 200

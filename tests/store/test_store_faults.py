@@ -68,7 +68,7 @@ Make = Callable[[SqliteDb], Face]
 
 WANTED = hits.Wanted(
     query=Query.of("hi"),
-    params={"user_id": None, "kind": None, "agent_id": None, "since": 0},
+    params={"user_id": None, "session_id": None, "kind": None, "agent_id": None, "since": 0},
     before=(1 << 62, "", 0, 0, 0),
     limit=20,
 )
