@@ -19,6 +19,7 @@ from watch_kit import elsewhere, until, watchers
 from recollect import Agent, EchoModel, SqliteDb, Store, open_db
 from recollect.server import Limits, create_app
 from recollect.server.v1.shapes import SessionEvent
+from recollect.watching import WATCHERS
 
 LIMITS = Limits(keep_alive=0.2, patience=1, rate=1000, burst=1000)
 
@@ -166,7 +167,7 @@ def test_what_happened_while_nobody_listened_is_answered_with_reset(served: Serv
         with Listener(served, "alice", path) as first:
             until(lambda first=first: "id: " in first.text)
             places[path] = first.place
-    until(lambda: not watchers())
+    until(lambda: not is_watched(served))
     db.set_session_name("s", f"Named at {time.monotonic()}")
     with Listener(served, "alice", last=places["/v1/events"]) as again:
         again.hears(("reset", None))
@@ -197,15 +198,21 @@ def test_a_change_by_another_process_is_told(place: str) -> None:
             assert bob.told == []
 
 
+def is_watched(served: Served) -> bool:
+    """Whether a thread looks for those who watch the server's database."""
+    return id(served.service.db.home) in WATCHERS._hubs
+
+
 def test_all_who_listen_share_one_thread_that_ends_with_them(served: Served) -> None:
-    before = {*watchers()}  # of other tests in this process
+    until(lambda: not is_watched(served))  # by those whom the test before has sent away
+    before = {*watchers()}  # of other databases in this process
     listeners = [Listener(served, who) for who in ("alice", "bob", "support", "admin") for _ in range(10)]
     assert served.call(served.under_way()) == 40
     assert len({*watchers()} - before) == 1
     for listener in listeners:
         with listener:
             pass
-    until(lambda: {*watchers()} <= before)
+    until(lambda: not is_watched(served))
     until(lambda: served.call(served.under_way()) == 0)
     gc.collect()
     assert not served.service.watches
@@ -275,7 +282,7 @@ def test_who_reads_nothing_is_let_go_of() -> None:
             while served.call(served.under_way()):
                 assert time.monotonic() < end
                 flood(db, 200, 1)
-            until(lambda: not watchers())
+            until(lambda: not is_watched(served))
 
 
 def test_a_client_that_vanishes_leaves_nothing(served: Served) -> None:
@@ -284,7 +291,7 @@ def test_a_client_that_vanishes_leaves_nothing(served: Served) -> None:
     until(lambda: served.call(served.under_way()) == 0)
     gc.collect()
     assert not served.service.watches
-    until(lambda: not watchers())
+    until(lambda: not is_watched(served))
 
 
 def test_streams_end_with_the_server_and_nothing_is_left() -> None:
@@ -298,7 +305,7 @@ def test_streams_end_with_the_server_and_nothing_is_left() -> None:
             with listener:
                 assert listener.ended.wait(5)
                 assert listener.told == []
-        until(lambda: not watchers())
+        until(lambda: not is_watched(served))
 
 
 def test_who_asks_while_the_server_ends_is_told_so() -> None:
