@@ -3,9 +3,8 @@
 A notification within a transaction would have all commits of the server wait for one another, for it takes a lock of
 the whole server until the commit is on the disk. https://www.postgresql.org/docs/current/sql-notify.html
 So whoever has changed something says so after that, from a thread of its own, many sessions at once; and only while
-somebody listens (`ears`). What is lost with
-a process, a connection or behind a pooler that knows no LISTEN is found by the next look, for each commit changes what
-`pg_current_snapshot` gives.
+somebody listens (`ears`). What is lost with a process, a connection or behind a pooler that knows no LISTEN is found by
+the next look, for each commit changes what `pg_current_snapshot` gives.
 """
 
 from __future__ import annotations
@@ -232,7 +231,7 @@ class Notifier:
                     notify(payload)
         except DatabaseError as error:
             log.info("%d sessions are found changed by those who look: %s", len(changed), error)
-        except Exception:
+        except Exception:  # the thread goes on: what it cannot tell is found by looking
             log.exception("%d sessions are found changed by those who look", len(changed))
 
 
