@@ -21,6 +21,7 @@ import msgspec
 
 from recollect.db import migrate, owner, tables
 from recollect.db.sqlite import SqliteDb
+from recollect.db.sqlite.schema import stored_schema
 from recollect.db.sqlite.transaction import SqliteTx, SystemClock
 from recollect.errors import DatabaseError, DatabaseUnreachable
 from recollect.invariants import CHECKS, EXAMPLES, Check, Fault
@@ -77,7 +78,7 @@ def schema_of(db_file: Path) -> int:
     if not db_file.exists():
         return 0
     with closing(_opened(db_file)) as connection:
-        return _schema(connection)[0]
+        return stored_schema(connection)[0]
 
 
 def _since(version: tuple[int, ...], oldest: tuple[int, ...]) -> Literal["ok", "problem"]:
@@ -103,18 +104,9 @@ def _opened(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _schema(connection: sqlite3.Connection) -> tuple[int, int]:
-    if not connection.execute("select 1 from sqlite_master where name = 'recollect_schema'").fetchone():
-        return 0, 0
-    found: tuple[int, int] = connection.execute(
-        "select coalesce(max(schema), 0), coalesce(max(min_reader), 0) from recollect_schema"
-    ).fetchone()
-    return found
-
-
 def _file(connection: sqlite3.Connection, durability: str) -> Iterator[Finding]:
     has_tables = connection.execute("select 1 from sqlite_master where name = 'recollect_sessions'").fetchone()
-    schema = _unrecorded(_check_schema("sqlite", *_schema(connection)), has_tables=bool(has_tables))
+    schema = _unrecorded(_check_schema("sqlite", *stored_schema(connection)), has_tables=bool(has_tables))
     yield schema
     damage = [said for (said,) in connection.execute("pragma quick_check(10)") if said != "ok"]
     yield Finding("integrity", "problem" if damage else "ok", "; ".join(damage) or "quick_check finds nothing")

@@ -18,13 +18,13 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 def bring_up(connection: sqlite3.Connection, clock: Clock) -> None:
     """Bring the file to the newest schema, or refuse it; other processes may do the same at the same time."""
-    if not migrate.missing("sqlite", *_schema(connection)):
+    if not migrate.missing("sqlite", *stored_schema(connection)):
         return
     connection.execute(migrate.RECORD)
     for step in migrate.steps("sqlite"):
         connection.execute("begin immediate")
         try:
-            if step.number > (schema := _schema(connection)[0]):
+            if step.number > (schema := stored_schema(connection)[0]):
                 _check_record(connection, schema)
                 for statement in _statements(step.sql):
                     connection.execute(statement)
@@ -44,7 +44,8 @@ def _check_record(connection: sqlite3.Connection, schema: int) -> None:
         raise SchemaMismatch(migrate.NO_RECORD)
 
 
-def _schema(connection: sqlite3.Connection) -> tuple[int, int]:
+def stored_schema(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Which schema a file has, and the oldest whose programs can read it; 0 for both where it has none."""
     if not connection.execute("select 1 from sqlite_master where name = 'recollect_schema'").fetchone():
         return 0, 0
     found: tuple[int, int] = connection.execute(
