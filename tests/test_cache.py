@@ -562,6 +562,26 @@ def test_two_databases_do_not_share_their_sessions(db: Store, cache: SessionCach
     assert cache.stats().sessions == 1, "copies go with the database they are of"
 
 
+def test_a_database_may_go_while_the_cache_is_at_work(tmp_path: Path) -> None:
+    """The garbage collector comes upon it anywhere, also where this thread holds the cache's own lock."""
+    cache, held = SessionCache(), [SqliteDb(tmp_path / "gone.db")]
+    cache.over(held[0]).create_session("one")
+    assert cache.over(held[0]).get_session("one") is not None
+    assert cache.stats().sessions == 1
+    held[0].close()
+
+    def work() -> None:
+        with cache._mutex:
+            held.clear()
+            gc.collect()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert cache.stats().sessions == 0
+
+
 def test_what_one_reader_changes_no_other_one_sees(db: Store, cache: SessionCache) -> None:
     cached = over(cache, db)
     call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": '{"at": {"x": [1]}}'}}

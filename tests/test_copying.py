@@ -363,6 +363,28 @@ def test_only_the_sessions_of_a_user_are_copied_when_one_is_named(ends: tuple[St
     assert counted(copy_sessions(source, target, user_id="nobody")) == NONE
 
 
+def test_only_sessions_that_are_named_are_copied_and_only_those_of_the_user(ends: tuple[Store, Store]) -> None:
+    source, target = ends
+    fill(source)
+    alices = "ünï/code 😀"
+    assert counted(copy_sessions(source, target, session_ids=["nowhere"])) == NONE
+    assert counted(copy_sessions(source, target, session_ids=["s", alices], user_id="bob")) == NONE
+    assert counted(copy_sessions(source, target, session_ids=[alices], user_id="alice")) == NONE | {
+        "copied": 1,
+        "verified": 1,
+    }
+    assert [header.session_id for header in target.iter_sessions()] == [alices]
+    assert counted(copy_sessions(source, target, session_ids=["s", alices])) == NONE | {
+        "copied": 1,
+        "same": 1,
+        "verified": 2,
+    }
+    assert {header.session_id for header in target.iter_sessions()} == {"s", alices}
+    for wrong in ("s", [7], ["a\x00b"]):
+        with pytest.raises(InvalidArgument):
+            copy_sessions(source, target, session_ids=wrong)  # type: ignore[arg-type]
+
+
 def test_what_is_held_at_once_does_not_grow_with_a_session(
     ends: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,8 @@ class SessionCache:
         self._next = count()
         self._counts = dict.fromkeys(("hits", "misses", "catch_ups", "reloads", "evictions"), 0)
         self._bytes = 0
+        self._gone: list[int] = []
+        """Numbers of databases that are gone, whose copies are not let go of yet."""
         self._mutex = Mutex()
         let_go_at_fork(self)
 
@@ -101,6 +103,7 @@ class SessionCache:
     def stats(self) -> CacheStats:
         """What the cache did until now, and what it holds."""
         with self._mutex:
+            self._let_go()
             return CacheStats(**self._counts, sessions=len(self._entries), bytes=self._bytes)
 
     def clear(self) -> None:
@@ -112,6 +115,7 @@ class SessionCache:
     def number(self, db: Store) -> int:
         """What the copies of this database are known by; they are let go of when the database is."""
         with self._mutex:
+            self._let_go()
             number = self._numbers.get(db)
             if number is None:
                 number = self._numbers[db] = next(self._next)
@@ -158,10 +162,12 @@ class SessionCache:
             self._drop(key)
 
     def forget_all(self, number: int) -> None:
-        """Let go of the copies of a database that is gone."""
-        with self._mutex:
-            for key in [key for key in self._entries if key[0] == number]:
-                self._drop(key)
+        """Let go of the copies of a database that is gone, with the next thing that is kept or counted.
+
+        The garbage collector tells of it, in the midst of anything, perhaps of what this very thread does with the
+        mutex held: so nothing is waited for here.
+        """
+        self._gone.append(number)
 
     def count(self, what: str) -> None:
         """Count a read."""
@@ -177,7 +183,15 @@ class SessionCache:
         del child
         self._mutex.release()
 
+    def _let_go(self) -> None:
+        """Let go of what was of databases that are gone."""
+        while self._gone:
+            number = self._gone.pop()
+            for key in [key for key in self._entries if key[0] == number]:
+                self._drop(key)
+
     def _put(self, key: Key, entry: _Entry) -> None:
+        self._let_go()
         self._drop(key)
         if entry.bytes > self.max_bytes and entry.windows:
             entry = _Entry(None, entry.windows)
@@ -237,7 +251,7 @@ class Copies:
         copy = await self._copy(access, session_id, user_id)
         if copy is None:
             raise rows.no_session(session_id)
-        return select_messages(copy.snapshot.runs, wanted)
+        return select_messages(copy.snapshot.runs.newest(), wanted)
 
     async def get_run(
         self, access: Access, run_id: str, session_id: str, user_id: str | None = None

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from recollect import checks
 from recollect.content import COLUMNS, TABLES, Content, add_rows, contents_of
 from recollect.errors import DatabaseError, InvalidArgument
 from recollect.port import Duplicate, Params, Row, Statement, Tx, drive, reads, writes
@@ -36,6 +37,9 @@ ROOM: Final = 4_000_000
 
 PAGE: Final = 1000
 """Rows that are held at once, at most, of each table."""
+
+FEW: Final = 50
+"""Messages that are held at once, where nobody knows how long they are."""
 
 VALUES: Final = 50
 """Values that one statement writes at most; longer ones are no faster."""
@@ -103,10 +107,11 @@ def copy_sessions(
     target: Store,
     *,
     user_id: str | None = None,
+    session_ids: Sequence[str] | None = None,
     verify: bool = True,
     on_progress: Callable[[CopyReport], None] | None = None,
 ) -> CopyReport:
-    """Copy all sessions, or one user's, from one database into another.
+    """Copy all sessions, or one user's, or those with these ids, from one database into another.
 
     Without ``verify``, what was written is not read back.
 
@@ -117,7 +122,8 @@ def copy_sessions(
     if source.home is target.home or _address(source) == _address(target):
         raise InvalidArgument("target", "is the source itself")
     began, report = time.monotonic(), CopyReport()
-    for batch in _batches(source, user_id):
+    batches = _batches(source, user_id) if session_ids is None else _named(source, session_ids, user_id)
+    for batch in batches:
         for outcome, is_same in _copy(source, target, batch, verify=verify):
             report.add(outcome, verified=is_same)
         report.seconds = time.monotonic() - began
@@ -169,6 +175,13 @@ def _batches(source: Store, user_id: str | None) -> Iterator[_Batch]:
         page = max(1, min(PAGE, ROOM // (size // max(messages, 1) + 1)))
         yield _Batch(tuple(ids), user_id, page)
         after = ids[-1]
+
+
+def _named(source: Store, session_ids: Sequence[str], user_id: str | None) -> Iterator[_Batch]:
+    """Each session for itself, and a few of its messages at a time: how long they are is not known."""
+    for session_id in checks.texts("session_ids", session_ids):
+        if source.transact(_is_there, checks.identifier("session_ids", session_id), user_id):
+            yield _Batch((session_id,), user_id, FEW)
 
 
 def _copy(source: Store, target: Store, batch: _Batch, *, verify: bool) -> Iterator[tuple[Outcome, bool]]:
@@ -255,6 +268,13 @@ def _reason(error: Exception) -> str:
 async def _count(tx: Tx, user_id: str | None) -> int:
     [[(count,)]] = await tx.execute((f"select count(*) from recollect_sessions s where {OWNED}", {"user_id": user_id}))
     return int(count)
+
+
+@reads
+async def _is_there(tx: Tx, session_id: str, user_id: str | None) -> bool:
+    p: Params = {"session_id": session_id, "user_id": user_id}
+    [found] = await tx.execute((f"select 1 from recollect_sessions s where s.session_id = :session_id and {OWNED}", p))
+    return bool(found)
 
 
 @reads

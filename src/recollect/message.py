@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import base64
 import mimetypes
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from operator import contains
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
@@ -27,8 +25,8 @@ PROMPT_ROLES: Final = frozenset({"system", "developer"})
 MAY_CALL: Final = '"tool_calls"'
 """A message whose JSON text does not hold this calls no tool; most need not be decoded to know that."""
 
-
-_PROVIDER_DATA: Final = '"provider_data"'
+PROVIDER_DATA: Final = '"provider_data"'
+"""A message whose JSON text does not hold this has as many characters for the model as that text."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -145,8 +143,8 @@ class _Call(msgspec.Struct, frozen=True):
 _NULL = msgspec.Raw(b"null")
 
 
-class _View(msgspec.Struct, frozen=True):
-    """The keys of a message that the library looks at."""
+class _View(msgspec.Struct, frozen=True, gc=False):
+    """The keys of a message that the library looks at. What JSON makes has no cycles, so none are looked for."""
 
     role: str
     content: Any = None
@@ -162,7 +160,19 @@ class _View(msgspec.Struct, frozen=True):
 _read_view = msgspec.json.Decoder(_View).decode
 
 
-class Message:
+class _Draft:
+    """A message while it is made: what can be set until it becomes a `Message`, which refuses."""
+
+    __slots__ = ("_text", "_view", "id", "role")
+
+    role: str
+    id: str | None
+    """The message's id: the caller's own, else ``<run_id>.<place in the run>`` once stored, else None."""
+    _text: str
+    _view: _View | None
+
+
+class Message(_Draft):
     """One message of a conversation: a frozen value, equal to any other with the same JSON.
 
     ``role`` is one of system, developer, user, assistant, tool (or function). ``content`` is text, a list of content
@@ -174,13 +184,7 @@ class Message:
         InvalidArgument: the role is unknown, or a value cannot be stored as JSON.
     """
 
-    __slots__ = ("_text", "_view", "id", "role")
-
-    role: str
-    id: str | None
-    """The message's id: the caller's own, else ``<run_id>.<place in the run>`` once stored, else None."""
-    _text: str
-    _view: _View | None
+    __slots__ = ()
 
     def __init__(self, role: str, content: Any = msgspec.UNSET, *, id: str | None = None, **fields: Any) -> None:
         if type(content) is str and not fields and type(role) is str and role in ROLES:
@@ -216,32 +220,32 @@ class Message:
         """
         if not isinstance(text, str | bytes):
             raise InvalidArgument("message", f"must be JSON text, not {type(text).__name__}")
+        message = cls.__new__(cls)
+        _set_view(message, None)
+        _set_id(message, id)
         try:
-            message = cls.stored(text if isinstance(text, str) else text.decode(), id, "")
+            _set_text(message, text if isinstance(text, str) else text.decode())
             checks.decode(text)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise InvalidArgument("message", f"not valid JSON: {error}") from error
         message._check()  # noqa: SLF001 - of its own class
         return message
 
-    @classmethod
-    def stored(cls, text: str, id: str | None, role: str) -> Message:
+    @staticmethod
+    def stored(text: str, id: str | None, role: str) -> Message:
         """A message as the store holds it; its text was checked when it came in."""
-        message = _make(cls)
-        _set_text(message, text)
-        _set_id(message, id)
-        _set_role(message, role)
-        _set_view(message, None)
-        return message
+        message = _Draft()
+        message._text = text  # noqa: SLF001 - of the same class, as it will be
+        message._view = None  # noqa: SLF001
+        message.id = id
+        message.role = role
+        message.__class__ = Message
+        return message  # type: ignore[return-value]
 
-    @classmethod
-    def stored_all(cls, roles: Sequence[str], texts: Sequence[str]) -> list[Message]:
-        """Messages without ids, as the store holds them: the past of a run, made without a call for each."""
-        made: list[Message] = [*map(_make, repeat(cls, len(texts)))]
-        slots = ((_set_text, texts), (_set_role, roles), (_set_id, repeat(None)), (_set_view, repeat(None)))
-        for set_slot, values in slots:
-            deque(map(set_slot, made, values), maxlen=0)  # the fastest way to call for the effect
-        return made
+    @staticmethod
+    def stored_all(roles: Sequence[str], texts: Sequence[str]) -> list[Message]:
+        """Messages without ids, as the store holds them: the past of a run."""
+        return [*map(Message.stored, texts, repeat(None), roles)]
 
     def with_id(self, id: str) -> Message:
         """This message under an id."""
@@ -250,13 +254,13 @@ class Message:
     @property
     def content(self) -> Any:
         """Text, or None, or a fresh list of content parts."""
-        content = self._look().content
-        return content if content is None or isinstance(content, str) else self.to_dict()["content"]
+        content = (self._view or self._look()).content
+        return content if isinstance(content, str) or content is None else self.to_dict()["content"]
 
     @property
     def text(self) -> str:
         """All text of the content, parts joined by line breaks; "" where there is none."""
-        content = self.content
+        content = (self._view or self._look()).content
         if isinstance(content, str):
             return content
         parts = [part for part in content or () if isinstance(part, dict) and isinstance(part.get("text"), str)]
@@ -301,7 +305,7 @@ class Message:
     @property
     def chars(self) -> int:
         """Characters of the JSON text that a model has to read; what only the provider can read is left out."""
-        if _PROVIDER_DATA not in self._text:
+        if PROVIDER_DATA not in self._text:
             return len(self._text)
         return len(self._text) - len(memoryview(self._look().provider_data))
 
@@ -387,22 +391,18 @@ class Message:
         return f"Message({self.role}: {checks.preview(self.text, 60)!r}{calls})"
 
 
-# The slots themselves: `Message.__setattr__` refuses, and these are the fastest way around it.
-_make = object.__new__
-_get_text = Message.__dict__["_text"].__get__
-_set_text = Message.__dict__["_text"].__set__
-_set_view = Message.__dict__["_view"].__set__
-_set_id = Message.__dict__["id"].__set__
-_set_role = Message.__dict__["role"].__set__
+# The slots themselves, for `Message.__setattr__` refuses.
+_set_text = _Draft.__dict__["_text"].__set__
+_set_view = _Draft.__dict__["_view"].__set__
+_set_id = _Draft.__dict__["id"].__set__
+_set_role = _Draft.__dict__["role"].__set__
 
 
 def chars_of(messages: Iterable[Message]) -> int:
     """The characters of all these messages that a model has to read."""
     known = [*messages]
-    texts = [*map(_get_text, known)]
-    if any(map(contains, texts, repeat(_PROVIDER_DATA))):
-        return sum(message.chars for message in known)
-    return sum(map(len, texts))
+    joined = "".join([message._text for message in known])  # noqa: SLF001 - of the module's own class
+    return sum(message.chars for message in known) if PROVIDER_DATA in joined else len(joined)
 
 
 def messages_of(argument: str, value: object) -> tuple[Message, ...]:

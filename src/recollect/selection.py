@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -10,6 +11,17 @@ from recollect import checks
 from recollect.errors import InvalidArgument
 from recollect.message import PROMPT_ROLES, Message
 from recollect.run import HISTORY_SKIP_STATUSES, RunOutput, RunStatus
+
+
+class Outline(msgspec.Struct, frozen=True, gc=False):
+    """A run as far as messages are chosen by it; the rest of it is not made for that."""
+
+    status: str
+    parent_run_id: str | None
+    agent_id: str | None
+    team_id: str | None
+    replaces: str | None
+    messages: tuple[Message, ...]
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,15 +74,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         """Whether runs of a team's members are wanted, too."""
         return bool(self.member_ids) or self.team_id is not None or not self.skip_member_messages
 
-    def takes(self, run: RunOutput) -> bool:
+    def takes(self, run: RunOutput | Outline) -> bool:
         """Whether the messages of this run are wanted."""
-        if run.status in self.skip_statuses or is_candidate(run.replaces, run.status):
+        if run.status in self.skip_statuses or (run.replaces is not None and is_candidate(run.replaces, run.status)):
             return False
         if run.parent_run_id is not None and not self.with_members:
             return False
         if self.member_ids and (run.agent_id or run.team_id) not in self.member_ids:
             return False
-        return self.agent_id in (None, run.agent_id) and self.team_id in (None, run.team_id)
+        is_theirs = self.agent_id is None or run.agent_id == self.agent_id
+        return is_theirs and (self.team_id is None or run.team_id == self.team_id)
 
 
 def is_candidate(replaces: str | None, status: str) -> bool:
@@ -84,21 +97,22 @@ def is_own(run: RunOutput) -> bool:
     return run.parent_run_id is None and not is_replaced
 
 
-def select_messages(runs: Sequence[RunOutput], wanted: Filter) -> list[Message]:
-    """The wanted messages of these runs, by the rules of `AgentSession.get_messages`."""
+def select_messages(newest: Iterable[RunOutput | Outline], wanted: Filter) -> list[Message]:
+    """The wanted messages of runs, the newest of which comes first, by the rules of `AgentSession.get_messages`."""
     found: list[list[Message]] = []
-    for run in reversed(runs):
+    # System messages in the midst of a run are notes to the model, not part of what was said.
+    skipped, leading = PROMPT_ROLES | wanted.skip_roles, PROMPT_ROLES - wanted.skip_roles
+    takes = wanted.takes
+    for run in newest:
         if wanted.last_n_runs is not None and len(found) >= wanted.last_n_runs:
             break
-        if wanted.takes(run):
-            found.append([message for message in shown(run) if message.role not in wanted.skip_roles])
-    return arrange([message for said in reversed(found) for message in said], wanted.limit)
-
-
-def shown(run: RunOutput) -> list[Message]:
-    """The run's messages without system messages in its midst: notes to the model, not part of what was said."""
-    said = [message for message in run.said if message.role not in PROMPT_ROLES]
-    return said if run.prompt is None else [run.prompt, *said]
+        if takes(run):
+            messages = run.messages
+            said = [message for message in messages if message.role not in skipped]
+            if messages and messages[0].role in leading:
+                said.insert(0, messages[0])
+            found.append(said)
+    return arrange([*chain.from_iterable(reversed(found))], wanted.limit)
 
 
 def arrange(messages: list[Message], limit: int | None) -> list[Message]:
@@ -107,8 +121,10 @@ def arrange(messages: list[Message], limit: int | None) -> list[Message]:
 
 
 def _with_one_prompt(messages: list[Message]) -> list[Message]:
-    first = next((message for message in messages if message.role in PROMPT_ROLES), None)
-    return [message for message in messages if message is first or message.role not in PROMPT_ROLES]
+    prompts = [message for message in messages if message.role in PROMPT_ROLES]
+    if not prompts[1:]:
+        return messages
+    return [message for message in messages if message is prompts[0] or message.role not in PROMPT_ROLES]
 
 
 def _newest(messages: list[Message], limit: int) -> list[Message]:

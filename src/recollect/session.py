@@ -22,7 +22,7 @@ from recollect.run import (
     input_messages,
     transcript_html,
 )
-from recollect.selection import Filter, select_messages
+from recollect.selection import Filter, Outline, select_messages
 
 CHAT_SKIP_ROLES = ("system", "developer", "tool", "function")
 CHAT_SKIP_STATUSES = (RunStatus.regenerated,)
@@ -120,11 +120,20 @@ class SessionMetrics(msgspec.Struct, frozen=True, kw_only=True):
 class Runs(Sequence[RunOutput]):
     """The runs of a session in their agreed order, each decoded when first looked at, then shared: runs are frozen."""
 
-    __slots__ = ("_decode", "_made")
+    __slots__ = ("_decode", "_made", "_outline")
 
-    def __init__(self, made: Iterable[RunOutput | None], decode: Callable[[int], RunOutput] | None = None) -> None:
-        self._made = list(made)
+    def __init__(
+        self, count: int, decode: Callable[[int], RunOutput], outline: Callable[[int], RunOutput | Outline]
+    ) -> None:
+        self._made: list[RunOutput | None] = [None] * count
         self._decode = decode
+        self._outline = outline
+
+    def newest(self) -> Iterator[RunOutput | Outline]:
+        """From the last run to the first, for whoever chooses messages: what was not looked at yet is not decoded."""
+        for place in range(len(self._made) - 1, -1, -1):
+            run = self._made[place]
+            yield self._outline(place) if run is None else run
 
     @overload
     def __getitem__(self, place: int) -> RunOutput: ...
@@ -136,7 +145,6 @@ class Runs(Sequence[RunOutput]):
         run = self._made[place]
         if run is None:
             number = place % len(self._made)
-            assert self._decode is not None
             run = self._made[number] = self._decode(number)
         return run
 
@@ -335,7 +343,8 @@ class AgentSession:
             skip_statuses=skip_statuses,
             skip_member_messages=skip_member_messages,
         )
-        return select_messages(self._runs, wanted)
+        runs = self._runs
+        return select_messages(runs.newest() if isinstance(runs, Runs) else reversed(runs), wanted)
 
     def get_chat_history(self, last_n_runs: int | None = None) -> list[Message]:
         """What user and assistant said, oldest first, in every run that was not regenerated."""

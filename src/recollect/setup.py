@@ -310,16 +310,14 @@ def _context(given: Given) -> dict[str, Any]:
 
 def _own_tools(given: Given) -> list[Any]:
     """The tools of this library that are asked for."""
-    recalled = past_session_tools(
-        checks.count("num_past_sessions_to_search", given["num_past_sessions_to_search"], least=1, most=MOST - 1),
-        checks.count("num_past_session_runs_in_search", given["num_past_session_runs_in_search"], least=1),
-    )
-    offered: dict[str, list[Any]] = {
-        "enable_agentic_state": [update_session_state],
-        "read_chat_history": [chat_history_tool()],
-        "search_past_sessions": [*recalled],
+    sessions = checks.count("num_past_sessions_to_search", given["num_past_sessions_to_search"], least=1, most=MOST - 1)
+    runs = checks.count("num_past_session_runs_in_search", given["num_past_session_runs_in_search"], least=1)
+    offered: dict[str, Callable[[], list[Any]]] = {  # making one takes a millisecond
+        "enable_agentic_state": lambda: [update_session_state],
+        "read_chat_history": lambda: [chat_history_tool()],
+        "search_past_sessions": lambda: past_session_tools(sessions, runs),
     }
-    return [tool for name, tools in offered.items() if checks.flag(name, given[name]) for tool in tools]
+    return [tool for name, made in offered.items() if checks.flag(name, given[name]) for tool in made()]
 
 
 def _run(given: Given) -> dict[str, Any]:

@@ -193,11 +193,12 @@ def test_a_database_in_memory_is_examined_too() -> None:
 
 @pytest.mark.of_a_file
 def test_migrate_makes_a_database_and_then_has_nothing_to_do(recollect: Command) -> None:
-    assert "would go to schema 3" in recollect("migrate", "--dry-run").stdout
+    assert "would go to schema 4" in recollect("migrate", "--dry-run").stdout
     assert not recollect.db_file.exists()
     said = recollect("migrate").stdout
     assert (
-        said == f"{recollect.db_file} went to schema 3:\n  0001 sessions\n  0002 teams_and_retention\n  0003 search\n"
+        said == f"{recollect.db_file} went to schema 4:\n"
+        "  0001 sessions\n  0002 teams_and_retention\n  0003 search\n  0004 names\n"
     )
     assert "there is nothing to do" in recollect("migrate").stdout
     assert problems(recollect, code=0) == []

@@ -170,7 +170,7 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_what_is_left(recollect: Comm
 
 def test_a_second_ctrl_c_ends_it_at_once(recollect: Command, server: ResponsesServer) -> None:
     fill(recollect, 6)
-    server.hold(20)
+    server.hold(120)
     with on_terminal(recollect, server, "--concurrency", "2") as (command, screen):
         until(lambda: server.in_flight == 2)
         screen.press_ctrl_c()

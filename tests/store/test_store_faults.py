@@ -53,6 +53,7 @@ from recollect.store import (
     marks,
     names,
     outcome,
+    pages,
     removed,
     sessions,
     stamps,
@@ -295,6 +296,10 @@ CASES = {
     "finish naming": Case(
         names.finish_naming, lambda world: given("s", TOKEN, world.run.epoch, "Generated", "auto", 9)
     ),
+    "restore name": Case(names.restore_session_name, lambda _: given("s", "", "Named", "auto")),
+    "page of runs": Case(pages.get_run_page, lambda _: given("s", limit=2)),
+    "page of runs onward": Case(pages.get_run_page, lambda _: given("s", after=1, limit=2)),
+    "ends": Case(pages.get_ends, lambda _: given(["s", "u1", "nowhere"])),
     "claim next": Case(claims.claim_next, lambda _: given(DUE, 1, limit=2)),
     "let go": Case(claims.let_go, lambda _: given(["s"], TOKEN)),
     "let go next": Case(claims.let_go_next, lambda _: given(DUE, TOKEN)),

@@ -16,6 +16,8 @@ from recollect.errors import SessionNotFound, UserRequired
 from recollect.selection import Filter
 from recollect.session import AgentSession
 from recollect.store import Store
+from recollect.store.names import restore_session_name
+from recollect.store.pages import get_run_page
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +46,11 @@ AS_ALICE: dict[str, tuple[Call, object]] = {
     "get_sessions": (lambda db, s: db.get_sessions("alice"), EMPTY),
     "get_sessions by name": (lambda db, s: db.get_sessions("alice", name="Secret"), EMPTY),
     "get_sessions by metadata": (lambda db, s: db.get_sessions("alice", metadata={"k": 1}, tags=["red"]), EMPTY),
+    "transact of a page of runs": (lambda db, s: db.transact(get_run_page, s, user_id="alice"), REFUSED),
+    "transact of a name that is taken back": (
+        lambda db, s: db.transact(restore_session_name, s, "Secret plan", "", None, "alice"),
+        REFUSED,
+    ),
     "search": (lambda db, _: db.search("hi", user_id="alice"), EMPTY),
     "search of one session": (lambda db, s: db.search("hi", user_id="alice", session_id=s), EMPTY),
     "search of names": (lambda db, _: db.search('"secret plan"', user_id="alice", limit=100), EMPTY),
@@ -88,7 +95,7 @@ OTHERWISE = {
     "append_messages": "by the token of a run, which only its beginner has",
     "finish_run": "by the token of a run",
     "close": "of the whole database",
-    "transact": "runs the operations above",
+    "transact": "runs the operations above; those that are no method are among them",
 }
 
 

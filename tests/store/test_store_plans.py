@@ -35,6 +35,7 @@ from recollect.store import (
     marks,
     names,
     outcome,
+    pages,
     past,
     removed,
     replaced,
@@ -149,6 +150,9 @@ def test_a_header_is_found_by_its_key(store: SqliteDb) -> None:
         (names.begin_naming, ("s", 1)),
         (names.get_opening, ("s",)),
         (names.finish_naming, ("s", 1, 1, "Name", "auto", 1)),
+        (names.restore_session_name, ("s", "Given", "Name", "auto")),
+        (pages.get_run_page, ("s",)),
+        (pages.get_ends, (["s", "s"],)),
         (summaries.get_summary, ("s",)),
         (summaries.get_unsummarised, ("s",)),
         (claims.let_go, (["s"], 1)),
@@ -242,6 +246,7 @@ def test_chosen_runs_are_found_along_the_indexes_of_their_kind(store: SqliteDb, 
 NAMED = {"user": {"user_id": "u"}, "agent": {"agent_id": "a"}, "team": {"team_id": "t"}, "kind": {"kind": "agent"}}
 SORTS = {"updated_at": "active", "created_at": "created"}
 SOON = datetime(2099, 1, 1, tzinfo=UTC)
+FOUND = "SEARCH s USING PRIMARY KEY (session_id=?)"
 
 
 @pytest.mark.parametrize("sort", SORTS)
@@ -256,9 +261,14 @@ def test_a_page_is_read_along_one_index_in_its_order(store: SqliteDb, named: str
         along = f"recollect_sessions_{named or 'kind'}_pinned_{SORTS[sort]}" if "pinned" in extra else index
         searches = [step for step in plans(store, get_sessions, **chosen, **extra) if " s USING " in step]
         states = 1 if "archived" in extra else 2
+        if "name" in extra:
+            assert searches[1::2] == [FOUND] * (len(searches) // 2), "what has the name is read then, and nothing else"
+            searches = searches[::2]
         assert len(searches) == states * (1 if named else 2), "what is not filtered by is read of each kind, and merged"
         for step in searches:
-            assert step.startswith(f"SEARCH s USING INDEX {along} "), (extra, step)
+            holds_names = "name" in extra and along == "recollect_sessions_kind_active"
+            kind_of_index = "COVERING INDEX" if holds_names else "INDEX"
+            assert step.startswith(f"SEARCH s USING {kind_of_index} {along} "), (extra, step)
             assert "archived=?" in step
             column = {"user": "user_id", "agent": "agent_id", "team": "team_id"}.get(named or "", "kind")
             assert f"({column}=?" in step
@@ -505,6 +515,10 @@ def _work(past: str, length: int) -> dict[str, int]:
             "last of what was said": lambda: db.get_messages("s", Filter(last_n_runs=1)),
             "last runs of any status": lambda: db.get_messages("s", Filter(last_n_runs=3, skip_statuses=frozenset())),
             "newest messages": lambda: db.get_messages("s", Filter(limit=2)),
+            "newest page": lambda: db.transact(pages.get_run_page, "s", limit=3),
+            "older page": lambda: db.transact(pages.get_run_page, "s", before=length - 10, limit=3),
+            "page onward": lambda: db.transact(pages.get_run_page, "s", after=length // 2, limit=3),
+            "ends": lambda: db.transact(pages.get_ends, ["s"]),
         }
         for name, call in reading.items():
             of(call)
@@ -515,11 +529,23 @@ def _work(past: str, length: int) -> dict[str, int]:
 HOT = ["begin", "append", "finish", "header", "last run", "one run", "state", "metrics", "list"]
 HOT += ["look", "catch up", "begin with a known past", "cancel", "continue"]
 HOT += ["begin in a place", "finish in a place", "delete a run", "begin of a member", "finish of a member"]
-HOT += ["last of what was said", "last runs of any status", "newest messages"]
+HOT += ["last of what was said", "last runs of any status", "newest messages", "ends"]
+
+PAGES = ["newest page", "older page", "page onward"]
+"""Of all runs that are shown. Those that were replaced are passed over one by one."""
+
+SHOWN = [past for past in PASTS if past not in ("regenerated", "candidates'")]
 
 
 @pytest.mark.parametrize("past", PASTS)
 @pytest.mark.parametrize("operation", HOT)
 def test_the_work_of_an_operation_does_not_grow_with_the_past(operation: str, past: str) -> None:
+    short, long = _work(past, 60)[operation], _work(past, 1500)[operation]
+    assert long <= short * 1.5 + 50, f"{short} instructions after 60 runs, {long} after 1,500"
+
+
+@pytest.mark.parametrize("past", SHOWN)
+@pytest.mark.parametrize("operation", PAGES)
+def test_the_work_of_a_page_does_not_grow_with_the_past(operation: str, past: str) -> None:
     short, long = _work(past, 60)[operation], _work(past, 1500)[operation]
     assert long <= short * 1.5 + 50, f"{short} instructions after 60 runs, {long} after 1,500"

@@ -19,7 +19,7 @@ import pytest
 from postgres_kit import postgres_db
 from psycopg.sql import SQL, Identifier
 from store_kit import answer, user
-from test_store_plans import HOT, MARKED, OF, PASTS, SORTS, _written, make_many, ran
+from test_store_plans import HOT, MARKED, OF, PAGES, PASTS, SHOWN, SORTS, _written, make_many, ran
 
 from recollect.db import migrate
 from recollect.db.postgres import PostgresDb
@@ -40,6 +40,7 @@ from recollect.store import (
     marks,
     names,
     outcome,
+    pages,
     removed,
     sessions,
     summaries,
@@ -158,6 +159,10 @@ def _work(past: str, length: int) -> dict[str, int]:
             "last of what was said": lambda: db.get_messages("s", Filter(last_n_runs=1)),
             "last runs of any status": lambda: db.get_messages("s", any_status),
             "newest messages": lambda: db.get_messages("s", Filter(limit=2)),
+            "newest page": lambda: db.transact(pages.get_run_page, "s", limit=3),
+            "older page": lambda: db.transact(pages.get_run_page, "s", before=length - 10, limit=3),
+            "page onward": lambda: db.transact(pages.get_run_page, "s", after=length // 2, limit=3),
+            "ends": lambda: db.transact(pages.get_ends, ["s"]),
         }
         for what, call in reading.items():
             of(what, call)
@@ -175,6 +180,13 @@ MEASURED = [
 
 @pytest.mark.parametrize(("operation", "past"), MEASURED)
 def test_what_an_operation_touches_does_not_grow_with_the_past(operation: str, past: str) -> None:
+    short, long = _work(past, 60)[operation], _work(past, 1500)[operation]
+    assert long <= short * 1.5 + 20, f"{short} blocks after 60 runs, {long} after 1,500"
+
+
+@pytest.mark.parametrize("past", SHOWN)
+@pytest.mark.parametrize("operation", PAGES)
+def test_what_a_page_touches_does_not_grow_with_the_past(operation: str, past: str) -> None:
     short, long = _work(past, 60)[operation], _work(past, 1500)[operation]
     assert long <= short * 1.5 + 20, f"{short} blocks after 60 runs, {long} after 1,500"
 
@@ -304,6 +316,10 @@ def _hot(db: PostgresDb) -> dict[str, tuple[Operation[..., Any], tuple[Any, ...]
         "claim": (changes.claim_session, ("s7", "u1"), {}),
         "opening": (names.begin_naming, ("s7", 1), {}),
         "named": (names.finish_naming, ("s7", 1, 1, "Name", "auto", 1), {}),
+        "name taken back": (names.restore_session_name, ("s7", "Plan", "Name", "auto"), {}),
+        "page of runs": (pages.get_run_page, ("s7",), {"user_id": "u1", "limit": 2}),
+        "page of runs onward": (pages.get_run_page, ("s7",), {"after": 1, "limit": 2}),
+        "end": (pages.get_ends, (["s7"],), {}),
         "summary": (summaries.get_summary, ("s7",), {}),
         "unsummarised": (summaries.get_unsummarised, ("s7",), {}),
         "summarised": (summaries.finish_summary, ("s7", since, 1, SessionSummary(summary="They spoke."), 5), {}),

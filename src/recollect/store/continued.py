@@ -87,9 +87,9 @@ async def continue_run(
         said = said[:-1]
     await tx.execute((_UNDER_WAY, p), (_LEASE, p))
     bodies = {digest: Message.stored(body, None, role) for digest, role, body in prompt}
-    run = rows.run(session_id, row[0], said, bodies)
+    run = rows.run(session_id, row[0], rows.outline(row[0], said, bodies).messages)
     opened = await _open_run(tx, p, run, history, with_state=with_state, with_summary=with_summary)
-    return Continued(opened, run, tuple((idx, Message.stored(body, own, role)) for idx, own, role, body in said))
+    return Continued(opened, run, tuple((idx, Message.stored(body, own, role)) for _, idx, own, role, body in said))
 
 
 async def _open_run(
@@ -129,7 +129,7 @@ async def _open_run(
 
 async def _drop(tx: Tx, p: Params, unfinished: Row) -> None:
     """Delete an answer that was broken off."""
-    idx, _, role, body = unfinished
+    _, idx, _, role, body = unfinished
     gone = {"idx": idx, "chars": Message.stored(body, None, role).chars}
     await tx.execute(*((sql, p | gone) for sql in _DROP_UNFINISHED))
 
@@ -148,9 +148,9 @@ def _refusal(known: Sequence[Row], p: Params) -> Exception:
 
 def _is_unfinished(said: Sequence[Row]) -> bool:
     """Whether the last message is an answer that was broken off."""
-    if not said or said[-1][2] != "assistant":
+    if not said or said[-1][3] != "assistant":
         return False
-    return Message.stored(said[-1][3], None, "assistant").finish_reason in UNFINISHED
+    return Message.stored(said[-1][4], None, "assistant").finish_reason in UNFINISHED
 
 
 @at_once
@@ -195,7 +195,7 @@ _IS_OPEN: Final = f"exists (select 1 from recollect_sessions s where {OPEN})"
 _THE_RUN: Final = f"select {RUN} from recollect_runs r where {THIS_RUN} and {_IS_OPEN}"
 
 _WHAT_IT_SAID: Final = f"""
-select m.idx, m.message_id, m.role, m.body
+select m.run_seq, m.idx, m.message_id, m.role, m.body
 from recollect_runs r join recollect_messages m on m.session_id = r.session_id and m.run_seq = r.run_seq
 where {THIS_RUN} and {_IS_OPEN} order by m.idx
 """

@@ -14,11 +14,11 @@ from typing import Final
 from recollect.message import Message
 from recollect.port import Params, Row, Statement, Tx, at_once, looks, reads
 from recollect.run import RunOutput, RunStatus
-from recollect.selection import is_candidate
+from recollect.selection import Outline, is_candidate
 from recollect.session import Runs, SessionHeader, Snapshot
 from recollect.store import rows, sizes
 from recollect.store.newest import among
-from recollect.store.rows import MINE, RUN
+from recollect.store.rows import LIVE, OWNED, RUN
 from recollect.store.sessions import HEADER_OF_MINE, IS_MINE, VALUES_OF_MINE, of_session
 
 Bodies = Mapping[str, Message]
@@ -28,7 +28,7 @@ Bodies = Mapping[str, Message]
 class Kept:
     """One run of a copy: its rows until somebody looks at it, from then on the run."""
 
-    __slots__ = ("_rows", "_run", "bytes", "is_own", "run_id", "run_seq")
+    __slots__ = ("_outline", "_rows", "_run", "bytes", "is_own", "run_id", "run_seq")
 
     def __init__(self, row: Row, spoken: Sequence[Row], bodies: Bodies) -> None:
         self.run_seq: int = row[0]
@@ -44,7 +44,18 @@ class Kept:
             + (0 if prompt is None else sizes.of_another(prompt.to_json()))
         )
         self._rows: tuple[Row, Sequence[Row], Bodies] | None = (row, spoken, bodies)
+        self._outline: Outline | None = None
         self._run: RunOutput | None = None
+
+    def outline(self) -> RunOutput | Outline:
+        """The run as far as messages are chosen by it; itself, where somebody has looked at it."""
+        found, known = self._rows, self._outline
+        if found is None:
+            assert self._run is not None
+            return self._run
+        if known is None:
+            known = self._outline = rows.outline(*found)
+        return known
 
     def decode(self, session_id: str) -> RunOutput:
         """The run. Two readers may decode it at the same time; both get the same value."""
@@ -52,8 +63,8 @@ class Kept:
         if found is None:
             assert self._run is not None
             return self._run
-        run = self._run = rows.run(session_id, *found)
-        self._rows = None
+        run = self._run = rows.run(session_id, found[0], self.outline().messages)
+        self._rows = self._outline = None
         return run
 
 
@@ -79,7 +90,7 @@ class Copy:
         self.at = (header.epoch, header.version)
         self.settled = settled
         """Whether no run is under way, so that what is read depends on epoch and version alone."""
-        runs = Runs([None] * len(kept), lambda place: kept[place].decode(session_id))
+        runs = Runs(len(kept), lambda place: kept[place].decode(session_id), lambda place: kept[place].outline())
         self.snapshot = Snapshot(header, values, runs)
         self.run_bytes = run_bytes
         self.bytes = (
@@ -101,7 +112,7 @@ class Copy:
 @looks
 async def get_version(tx: Tx, session_id: str, user_id: str | None = None) -> tuple[int, int] | None:
     """Epoch and version of a session; None when there is none for this caller."""
-    [found] = await tx.execute((_VERSION, of_session(session_id, user_id)))
+    [found] = await tx.execute((_VERSION if user_id is None else _VERSION_OF_MINE, of_session(session_id, user_id)))
     return found[0] if found else None
 
 
@@ -156,9 +167,7 @@ def _brought_up(known: Copy, header: Row, found: Sequence[Sequence[Row]]) -> Cop
 
 
 def _kept(runs: Sequence[Row], spoken: Iterable[Row], bodies: Bodies) -> list[Kept]:
-    said: dict[int, list[Row]] = {}
-    for run_seq, *message in spoken:
-        said.setdefault(run_seq, []).append(tuple(message))
+    said = rows.by_run(spoken)
     return [Kept(row, said.get(row[0], ()), bodies) for row in runs]
 
 
@@ -173,7 +182,9 @@ def _run_seq(kept: Kept) -> int:
 _PARENT, _STATUS, _PROMPT, _REPLACES = 2, 7, 9, 17
 """Where a row selected as `RUN` has these."""
 
-_VERSION = f"select s.epoch, s.version from recollect_sessions s where s.session_id = :session_id and {MINE}"
+# The check of a cached read is asked most of all, and mostly by trusted code, for whom there is no owner to compare.
+_VERSION = f"select s.epoch, s.version from recollect_sessions s where s.session_id = :session_id and {LIVE}"
+_VERSION_OF_MINE = f"{_VERSION} and {OWNED}"
 
 _LEASES = "select 1 from recollect_leases where session_id = :session_id limit 1"
 

@@ -68,7 +68,7 @@ _CONDITIONS: Final = {
     "kind": "s.kind = :kind",
     "agent_id": "s.agent_id = :agent_id",
     "team_id": "s.team_id = :team_id",
-    "name": "replace(s.name_key, :name, '') <> s.name_key",
+    "name": "{one}instr{/one}{many}strpos{/many}(s.name_key, :name) > 0",
 }
 
 
@@ -248,14 +248,22 @@ def _listed(conditions: tuple[str, ...], sort: Sort, limit: str) -> list[str]:
     states = [()] if any("s.archived = " in condition for condition in conditions) else _STATES
     is_pinned = "s.pinned = 1" in conditions
     along = f"{{along recollect_sessions_{_ALONG[column or 'kind']}_pinned_{_ORDER[sort]}}}" if is_pinned else ""
+    by_name = _CONDITIONS["name"] in conditions
     return [
-        f"""
-        select {HEADER} from recollect_sessions s {along} where {" and ".join((*kind, *state, *conditions))}
-        order by s.{sort} desc, s.session_id desc limit {limit}
-        """
-        for kind in kinds
-        for state in states
+        _along(along, (*kind, *state, *conditions), sort, limit, by_name=by_name) for kind in kinds for state in states
     ]
+
+
+def _along(along: str, conditions: tuple[str, ...], sort: Sort, limit: str, *, by_name: bool) -> str:
+    """A page along one index. SQLite's may hold names: they are looked for there, and only what is found is read."""
+    order = f"order by s.{sort} desc, s.session_id desc"
+    found = f"from recollect_sessions s {along} where {' and '.join(conditions)} {order} limit {limit}"
+    if not by_name:
+        return f"select {HEADER} {found}"
+    return f"""
+    select {HEADER} {{one}}from (select s.session_id{{/one}} {found}
+    {{one}}) f cross join recollect_sessions s where s.session_id = f.session_id {order}{{/one}}
+    """
 
 
 _STATES: Final = [("s.archived = 0",), ("s.archived = 1",)]

@@ -16,6 +16,7 @@ from recollect.store.claims import CLAIM, DUE, FREE, HOLD, Due
 from recollect.store.indexed import TO_INDEX
 from recollect.store.newest import newest
 from recollect.store.rows import HEADER, MINE
+from recollect.store.sessions import THERE
 
 OPENING_RUNS: Final = 8
 """Runs from the start of a session that are read for its name."""
@@ -79,6 +80,37 @@ async def finish_naming(
     found, _ = await tx.execute((_FINISH, p), (TO_INDEX, p))
     return rows.header(found[0]) if found else None
 
+
+@at_once
+@writes
+async def restore_session_name(
+    tx: Tx, session_id: str, given: str, name: str, source: str | None, user_id: str | None = None
+) -> bool:
+    """Take back the name that a session was given: it has the one it had before, ``name``, or none (``""``).
+
+    False where its name is another one by now; that one stays.
+
+    Raises:
+        InvalidArgument: the name has more than 200 characters, or the source is unknown.
+        SessionNotFound: there is no such session for this caller.
+    """
+    had = (
+        rows.named(checks.name("name", name), checks.one_of("source", source, ("manual", "auto", "fallback")))
+        if name
+        else rows.named("", None)
+    )
+    p = _session(session_id, user_id) | had | {"given": given}
+    there, restored, _ = await tx.execute((THERE, p), (_RESTORE, p), (TO_INDEX, p))
+    rows.visible(there, session_id)
+    return bool(restored)
+
+
+_RESTORE: Final = f"""
+update recollect_sessions as s set
+    name = :name, name_key = :name_key, name_source = :source, claim_token = null, version = s.version + 1
+where s.session_id = :session_id and {MINE} and s.name = :given
+returning 1
+"""
 
 _HEADER = f"select {HEADER} from recollect_sessions s where s.session_id = :session_id and {MINE}"
 

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import repeat
-from operator import contains, itemgetter
 from typing import Final
 
 import msgspec
 
 from recollect.history import HISTORY_STATUSES, History, HistoryLimits, select
-from recollect.message import MAY_CALL, Message
+from recollect.message import MAY_CALL, PROVIDER_DATA, Message
 from recollect.port import Params, Row, Statement, Tx
 from recollect.store.newest import among, member, newest
-
-_PLACE = itemgetter(0, 1)
 
 _NO_RUN: Final = 1 << 62
 _WITHOUT_COUNT: Final = 4
@@ -38,14 +34,14 @@ class Past(msgspec.Struct, frozen=True):
     def history(self, limits: HistoryLimits) -> History:
         """What the model is shown of it."""
         seqs, _, said_by, bodies, *_ = zip(*self.rows, strict=True) if self.rows else ((),) * 4
-        return select(
-            Message.stored_all(said_by, bodies), seqs, limits, older=self.older, tools=has_tools(said_by, bodies)
-        )
+        messages, text = Message.stored_all(said_by, bodies), "".join(bodies)
+        chars = None if PROVIDER_DATA in text else len(text)
+        return select(messages, seqs, limits, older=self.older, tools=has_tools(said_by, text), chars=chars)
 
 
-def has_tools(roles: Sequence[str], bodies: Sequence[str]) -> bool:
-    """Whether tools may have been called in these messages."""
-    return "tool" in roles or any(map(contains, bodies, repeat(MAY_CALL)))
+def has_tools(roles: Sequence[str], text: str) -> bool:
+    """Whether tools may have been called in messages of these roles, whose JSON texts are ``text`` together."""
+    return "tool" in roles or MAY_CALL in text
 
 
 @cache
@@ -123,7 +119,7 @@ async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, 
 
     ``begun`` is how many runs there may be to choose from, at most, with the run itself where it is on the top level.
     """
-    found.sort(key=_PLACE)
+    found.sort()  # no two rows have the same run and place
     runs = {row[0] for row in found}
     older = bool(p["top"]) and completed > len(runs)
     if len(runs) > limits.runs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +17,7 @@ from recollect.errors import SessionNotFound
 from recollect.message import PROMPT_ROLES, Message
 from recollect.port import Params, Row
 from recollect.run import RunMetrics, RunOutput, RunStatus, TeamRunOutput
+from recollect.selection import Outline
 from recollect.session import Runs, SessionHeader
 from recollect.store.newest import STATUS
 
@@ -126,13 +129,20 @@ def header(row: Row) -> SessionHeader:
     )
 
 
-def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, Message]) -> RunOutput:
-    """The run of a row selected as `RUN`, with its messages as rows of (idx, message_id, role, body)."""
-    (run_seq, run_id, parent, agent_id, agent_name, team_id, user_id, status, attempt, *rest) = row
-    prompt, model, input_count, metadata, metrics, error, created, finished, replaces = rest
-    said = [Message.stored(body, own_id or f"{run_id}.{idx}", role) for idx, own_id, role, body in spoken]
+def outline(row: Row, spoken: Iterable[Row], prompts: Mapping[str, Message]) -> Outline:
+    """The outline of a row selected as `RUN`; ``spoken`` are rows of (run_seq, idx, message_id, role, body)."""
+    _, run_id, parent, agent_id, _, team_id, _, status, _, prompt, _, _, _, _, _, _, _, replaces = row
+    stored = Message.stored
+    said = [stored(body, own_id or f"{run_id}.{idx}", role) for _, idx, own_id, role, body in spoken]
     if prompt is not None and prompt in prompts:
         said.insert(0, prompts[prompt].with_id(f"{run_id}.prompt"))
+    return Outline(status, parent, agent_id, team_id, replaces, tuple(said))
+
+
+def run(session_id: str, row: Row, said: tuple[Message, ...]) -> RunOutput:
+    """The run of a row selected as `RUN`, with its messages."""
+    run_seq, run_id, parent, agent_id, agent_name, team_id, user_id, status, attempt, _, *rest = row
+    model, input_count, metadata, metrics, error, created, finished, replaces = rest
     return (RunOutput if team_id is None else TeamRunOutput)(
         run_id=run_id,
         session_id=session_id,
@@ -144,7 +154,7 @@ def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, 
         parent_run_id=parent,
         replaces=replaces,
         model=model,
-        messages=tuple(said),
+        messages=said,
         metrics=NO_METRICS if metrics is None else read_metrics(metrics),
         error=error,
         attempt=attempt,
@@ -159,23 +169,36 @@ def run(session_id: str, row: Row, spoken: Iterable[Row], prompts: Mapping[str, 
 def runs(session_id: str, found: Sequence[Row], spoken: Sequence[Row], prompts: Sequence[Row]) -> Runs:
     """Runs of rows in order, decoded when looked at; ``spoken`` holds (run_seq, idx, message_id, role, body)."""
     bodies = {digest: Message.stored(body, None, role) for digest, role, body in prompts}
-    places: dict[int, list[Row]] = {}
+    outlines: list[Outline | None] = [None] * len(found)
+    places: dict[int, Sequence[Row]] = {}
+
+    def outlined(number: int) -> Outline:
+        known = outlines[number]
+        if known is None:
+            if not places:
+                places[0] = ()  # so that a session without messages is grouped once, too
+                places.update(by_run(spoken))
+            row = found[number]
+            known = outlines[number] = outline(row, places.get(row[0], ()), bodies)
+        return known
 
     def decode(number: int) -> RunOutput:
-        if not places:
-            places[0] = []  # so that a session without messages is grouped once, too
-            for run_seq, *message in spoken:
-                places.setdefault(run_seq, []).append(tuple(message))
-        row = found[number]
-        return run(session_id, row, places.get(row[0], ()), bodies)
+        made = run(session_id, found[number], outlined(number).messages)
+        outlines[number] = None
+        return made
 
-    return Runs([None] * len(found), decode)
+    return Runs(len(found), decode, outlined)
+
+
+def by_run(spoken: Iterable[Row]) -> dict[int, Sequence[Row]]:
+    """Rows in the order of the runs that they begin with, by these."""
+    return {run_seq: [*said] for run_seq, said in groupby(spoken, itemgetter(0))}
 
 
 def messages(found: Iterable[Row]) -> list[Message]:
     """Messages of rows of (run_id, prompt's role, prompt, idx, message_id, role, body), each prompt beside place 0.
 
-    As `recollect.session.shown` has it, system messages in the midst of a run are left out.
+    As `recollect.selection.select_messages` has it, system messages in the midst of a run are left out.
     """
     said: list[Message] = []
     for run_id, prompt_role, prompt, idx, own_id, role, body in found:

@@ -61,7 +61,7 @@ async def get_messages(
         snapshot = await get_snapshot(tx, session_id, user_id)
         if snapshot is None:
             raise rows.no_session(session_id)
-        return select_messages(snapshot.runs, wanted)
+        return select_messages(snapshot.runs.newest(), wanted)
     p = of_session(session_id, user_id) | _filter(wanted)
     said = await (_of_limit(tx, p, wanted) if wanted.last_n_runs is None else _of_last(tx, p, wanted))
     return arrange([message for message in said if message.role not in wanted.skip_roles], wanted.limit)
@@ -275,9 +275,9 @@ def _first_prompt(statuses: frozenset[str], which: _Which) -> str:
 
 _NOT_REPLACED = frozenset(RunStatus) - {RunStatus.regenerated}
 
-_LAST = f"r.run_seq = (select run_seq from ({newest('r.run_seq', _NOT_REPLACED, '1')}) last)"
+LAST = f"r.run_seq = (select run_seq from ({newest('r.run_seq', _NOT_REPLACED, '1')}) last)"
 
-_LAST_RUN, _LAST_SPOKEN, _LAST_PROMPT = _one_run(_LAST)
+_LAST_RUN, _LAST_SPOKEN, _LAST_PROMPT = _one_run(LAST)
 
 
 def of_session(session_id: str, user_id: str | None) -> Params:

@@ -26,7 +26,7 @@ class _PastRun:
         self.seq = seq
         self.messages = Message.stored_all(roles, bodies)
         self.chars = sum(message.chars for message in self.messages)
-        self.tools = has_tools(roles, bodies)
+        self.tools = has_tools(roles, "".join(bodies))
         self.bytes = sum(sizes.of_message(body) for body in bodies)
 
 

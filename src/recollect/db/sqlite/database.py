@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from recollect import checks
 from recollect.background import BACKGROUND
 from recollect.db import fulltext
+from recollect.db.sqlite.contention import insist
 from recollect.db.sqlite.failures import SOUND, primary
 from recollect.db.sqlite.file import File
+from recollect.db.sqlite.log import Log
 from recollect.db.sqlite.schema import bring_up, roll_back
 from recollect.db.sqlite.transaction import Alive, SqliteTx, SystemClock
 from recollect.errors import (
@@ -83,6 +84,7 @@ class SqliteDb(Store):
         self.timeout = timeout
         self.secure_delete = checks.flag("secure_delete", secure_delete)
         self._file = File(self.db_file, durability, timeout, self.secure_delete)
+        self._log = Log(self.db_file or Path())
         self._clock: Clock = clock or SystemClock()
         self._alive = Alive()
         self._watcher: sqlite3.Connection | None = None
@@ -255,9 +257,9 @@ class SqliteDb(Store):
             roll_back(connection)  # an interrupt may have come before the last transaction was undone
             if mode is Mode.look:
                 return drive(work(tx))
-            self._begin(connection, mode, deadline)
+            has_waited = self._begin(connection, mode, deadline)
             value = drive(work(tx))
-            self._commit(connection, mode)
+            self._commit(connection, mode, has_waited=has_waited)
         except sqlite3.Error as error:
             self._undo(connection, error)
             interrupt = self._alive.interrupt(error)
@@ -269,30 +271,15 @@ class SqliteDb(Store):
             raise
         return value
 
-    def _begin(self, connection: sqlite3.Connection, mode: Mode, deadline: float) -> None:
-        """Begin; wait for other processes in short random naps, so that none of many writers starves."""
+    def _begin(self, connection: sqlite3.Connection, mode: Mode, deadline: float) -> bool:
+        """Begin, and give whether other processes had to be waited for."""
         if mode is not Mode.write or self.db_file is None:
             connection.execute("begin")
-            return
-        try:
-            connection.execute("begin immediate")
-        except sqlite3.OperationalError as error:
-            if primary(error) != sqlite3.SQLITE_BUSY:
-                raise
-        else:
-            return
-        while True:
-            time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
-            try:
-                connection.execute("begin immediate")
-            except sqlite3.OperationalError as error:
-                if primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            else:
-                return
+            return False
+        return insist(lambda: connection.execute("begin immediate"), deadline)
 
-    def _commit(self, connection: sqlite3.Connection, mode: Mode) -> None:
-        """Commit.
+    def _commit(self, connection: sqlite3.Connection, mode: Mode, *, has_waited: bool) -> None:
+        """Commit; and where others write at the same time, see to it that the log stays short.
 
         A transaction that is still open was not committed. One that SQLite has ended may be on the disk or not, unless
         there was no room for it: https://www.sqlite.org/lang_transaction.html
@@ -301,12 +288,13 @@ class SqliteDb(Store):
             OutcomeUnknown: a change may have been stored or not.
             sqlite3.Error: nothing was stored.
         """
-        try:
-            connection.execute("commit")
-        except sqlite3.Error as error:
-            if mode is not Mode.write or connection.in_transaction or primary(error) in SOUND:
-                raise
-            self._file.refuse(error, OutcomeUnknown)
+        with self._log.kept_short(connection) if has_waited else nullcontext():
+            try:
+                connection.execute("commit")
+            except sqlite3.Error as error:
+                if mode is not Mode.write or connection.in_transaction or primary(error) in SOUND:
+                    raise
+                self._file.refuse(error, OutcomeUnknown)
 
     def _undo(self, connection: sqlite3.Connection, error: BaseException) -> None:
         """Roll back; or close a connection that perhaps cannot even do that any more, and the next use opens another.
@@ -346,11 +334,11 @@ class SqliteDb(Store):
         """Whether the jobs were settled; if not, nothing of them is stored."""
         connection = self._writer or self._open_writer()
         try:
-            self._begin(connection, Mode.write, deadline)
+            has_waited = self._begin(connection, Mode.write, deadline)
             for job in batch:
                 connection.execute("savepoint one")
                 self._write_within(connection, job)
-            self._commit(connection, Mode.write)
+            self._commit(connection, Mode.write, has_waited=has_waited)
         except sqlite3.Error as error:
             self._undo(connection, error)
             for job in batch:

@@ -13,11 +13,11 @@ _FUNCTIONS: Final = {
 # A text that is no UTF-8 could not be fetched as text; one that is stored as something else is given as it is not: 0.
 _RAW: Final = r"case typeof(\1) when 'text' then cast(\1 as blob) when 'blob' then 0 else \1 end"
 
-DIALECT: dict[str, tuple[str, bool]] = {}
-"""Statements as SQLite takes them, by their portable text; and whether they ask who runs them, or when."""
+DIALECT: dict[str, tuple[str, bool, bool]] = {}
+"""Statements as SQLite takes them, by their portable text; and whether they ask when they are run, and by whom."""
 
 
-def translate(sql: str) -> tuple[str, bool]:
+def translate(sql: str) -> tuple[str, bool, bool]:
     """A portable statement as SQLite takes it, kept in `DIALECT`."""
     made = sql
     for name, function in _FUNCTIONS.items():
@@ -26,5 +26,5 @@ def translate(sql: str) -> tuple[str, bool]:
     # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
     made = re.sub(r"{along (\w+)}", r"indexed by \1", made)
     made = re.sub(r"{raw ([\w.]+)}", _RAW, made)
-    DIALECT[sql] = made, ":now" in made or ":owner" in made
+    DIALECT[sql] = made, ":now" in made, ":owner" in made
     return DIALECT[sql]

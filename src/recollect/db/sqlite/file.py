@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Literal, NoReturn
 
 import msgspec
 
+from recollect.db.sqlite.contention import insist
 from recollect.db.sqlite.failures import primary, refuse
 from recollect.db.sqlite.transaction import Alive
 from recollect.errors import DatabaseError, DatabaseUnreachable
@@ -71,16 +71,13 @@ class File(msgspec.Struct, frozen=True):
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         """Have readers and the writer not wait for one another. SQLite's own timeout does not hold for this."""
-        deadline = time.monotonic() + self.timeout
-        while connection.execute("pragma journal_mode").fetchone()[0] != "wal":
-            try:
-                connection.execute("pragma journal_mode = wal")
-            except sqlite3.OperationalError as error:
-                if primary(error) == sqlite3.SQLITE_READONLY:
-                    return  # it can be read all the same
-                if primary(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - no secret
+        if connection.execute("pragma journal_mode").fetchone()[0] == "wal":
+            return
+        try:
+            insist(lambda: connection.execute("pragma journal_mode = wal"), time.monotonic() + self.timeout)
+        except sqlite3.OperationalError as error:
+            if primary(error) != sqlite3.SQLITE_READONLY:  # it can be read all the same
+                raise
 
     def refuse(self, error: sqlite3.Error, kind: type[DatabaseError] | None = None) -> NoReturn:
         """Raise what an error of SQLite's means here."""

@@ -9,7 +9,7 @@ from typing import Final
 from recollect.db import owner
 from recollect.db.sqlite.dialect import DIALECT, translate
 from recollect.locks import is_main_thread
-from recollect.port import Clock, Duplicate, Params, Row, Statement
+from recollect.port import Clock, Duplicate, Row, Statement
 
 _TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 
@@ -47,21 +47,23 @@ class Alive:
 class SqliteTx:
     """One transaction on one connection; it answers at once."""
 
-    __slots__ = ("_clock", "_connection", "_given")
+    __slots__ = ("_clock", "_connection", "_now")
 
     def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
-        self._given: Params | None = None
+        self._now = 0
 
     async def execute(self, *statements: Statement, more: bool = False) -> list[list[Row]]:
         del more
         execute, found = self._connection.execute, []
         try:
             for sql, params in statements:
-                made, is_given = DIALECT.get(sql) or translate(sql)
-                if is_given:
-                    params.update(self._given or self._give())
+                made, asks_when, asks_who = DIALECT.get(sql) or translate(sql)
+                if asks_when:
+                    params["now"] = self._now or self._tell_time()
+                if asks_who:
+                    params["owner"] = owner.this_process()
                 found.append(execute(made, params).fetchall() if made else [])
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode not in _TAKEN:
@@ -69,6 +71,7 @@ class SqliteTx:
             raise Duplicate(str(error)) from error
         return found
 
-    def _give(self) -> Params:
-        self._given = {"now": self._clock.now(), "owner": owner.this_process()}
-        return self._given
+    def _tell_time(self) -> int:
+        """The moment of all statements of the transaction."""
+        self._now = self._clock.now()
+        return self._now
