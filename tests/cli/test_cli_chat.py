@@ -9,7 +9,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import pytest
 from cli_kit import Command, turn
@@ -18,6 +19,8 @@ from recollect.agent import Agent
 from recollect.cli.chat import _converse
 from recollect.cli.model import Choice, choose
 from recollect.errors import InvalidArgument
+from recollect.message import Message
+from recollect.port import Delta, ModelRequest, Reply, World
 from recollect.run import RunStatus
 from recollect.testing import ResponsesServer
 
@@ -185,6 +188,57 @@ def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on(recollect: Command,
     assert f"recollect chat --session {header.session_id}" in seen
 
 
+class Interrupted:
+    """Is pressed Ctrl-C upon where Python loses that: in a finalizer."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+class InterruptedModel:
+    """Goes on for long, and is pressed Ctrl-C upon at its second word."""
+
+    id = "interrupted"
+    provider = "test"
+
+    async def ask(self, request: ModelRequest, world: World) -> AsyncIterator[Delta | Reply]:
+        for place in range(100):
+            if place == 1:
+                Interrupted()
+            yield Delta("word ")
+        yield Reply(Message("assistant", "word " * 100))
+
+
+def test_a_ctrl_c_that_python_loses_stops_an_answer_all_the_same(
+    recollect: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    typed = iter(["Count"])
+    monkeypatch.setattr("builtins.input", lambda _: next(typed, None))
+    before = signal.getsignal(signal.SIGINT)
+    with recollect.store() as db:
+        _converse(Agent(InterruptedModel(), db=db).conversation("s"), "a new session")
+    assert [one.exc_type for one in lost] == [KeyboardInterrupt]
+    assert "stopped; what was said until now is kept" in capsys.readouterr().err
+    status, said = only_run(recollect)
+    assert (status, said) == (RunStatus.cancelled, ["Count", "word word "])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_ctrl_c_that_is_ignored_stays_ignored(recollect: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = iter(["Count"])
+    monkeypatch.setattr("builtins.input", lambda _: next(typed, None))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with recollect.store() as db:
+            _converse(Agent(InterruptedModel(), db=db).conversation("s"), "a new session")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert only_run(recollect)[0] is RunStatus.completed
+
+
 def test_ctrl_c_at_the_prompt_asks_again(
     recollect: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,10 +262,9 @@ def test_ctrl_c_at_the_prompt_asks_again(
 def test_ctrl_c_stops_the_only_answer(recollect: Command, server: ResponsesServer) -> None:
     server.delay(0.05)
     server.reply(COUNTING)
-    # Python loses an interrupt that falls into a finalizer, and says so; whoever sees the answer go on presses again.
-    presses = [("three", "\x03")] * 3
-    seen, code = on_terminal(recollect, ["chat", "Count"], presses, **server.environment())
+    seen, code = on_terminal(recollect, ["chat", "Count"], [("three", "\x03")], **server.environment())
     assert code == 130, seen
+    # Python says so where an interrupt falls into a finalizer.
     assert "Traceback" not in re.sub(r"Exception ignored in:.*?\nKeyboardInterrupt", "", seen, flags=re.DOTALL), seen
     assert only_run(recollect)[0] is RunStatus.cancelled
 

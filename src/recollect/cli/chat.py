@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -130,14 +133,35 @@ def _answer(talk: Conversation, text: str) -> None:
     shown = visible if sys.stdout.isatty() else str
     last = "\n"
     try:
-        with talk.run(text, stream=True) as events:
+        with _ctrl_c() as was_pressed, talk.run(text, stream=True) as events:
             for event in events:
                 last = event.content or last
                 sys.stdout.write(shown(event.content or ""))
                 sys.stdout.flush()
+                if was_pressed():
+                    raise KeyboardInterrupt
     finally:
         if not last.endswith("\n"):
             typer.echo()
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, for Python loses an interrupt that falls into a finalizer, or into code of C's."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # where it is ignored, it stays so
+    if is_heeded:
+        signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        if is_heeded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say_how_to_go_on(talk: Conversation) -> None:
