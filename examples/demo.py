@@ -1,14 +1,22 @@
 """Two people talk with an agent in three sessions, which get names; then the database is asked what was said.
 
+Last, the inbox shows them: on a terminal until Ctrl-C; elsewhere it is fetched once, to see that it is there.
+
 Without a key the answers come from EchoModel, which needs no network; with OPENAI_API_KEY set, from OpenAI.
 """
 
 import os
+import secrets
+import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 from recollect import Agent, EchoModel, SqliteDb
 from recollect.models.openai import OpenAIResponses
+from recollect.server import Caller, create_app, serve
 
 FILE = Path("tmp/demo.db")
 
@@ -68,6 +76,32 @@ def show(agent: Agent) -> None:
             print(f"{'state':>10}: {state}")
 
 
+def inbox(agent: Agent) -> None:
+    """Serve the conversations to a browser."""
+    token = secrets.token_urlsafe(16)
+    app = create_app([agent], auth={token: Caller(scopes=frozenset({"admin"}))})
+
+    def started(address: str) -> None:
+        print(f"\nThe inbox: {address}/?token={token}", flush=True)
+        if sys.stdout.isatty():
+            print("Ctrl-C ends it.")
+        else:
+            threading.Thread(target=fetch, args=(f"{address}/?token={token}",)).start()
+
+    with suppress(KeyboardInterrupt):
+        serve(app, port=0, on_start=started)
+
+
+def fetch(address: str) -> None:
+    """Look at the inbox as a browser would, then have the server end."""
+    try:
+        with build_opener(ProxyHandler({}), HTTPCookieProcessor()).open(address, timeout=10) as answer:
+            listed = answer.read().decode().count('class="row"')
+        print(f"It answered {answer.status}, and lists {listed} conversations.")
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+
+
 def main() -> None:
     for leftover in FILE.parent.glob(f"{FILE.name}*"):
         leftover.unlink()
@@ -82,7 +116,8 @@ def main() -> None:
     ) as agent:
         talk(agent)
         show(agent)
-    print(f"\nLook again: .venv/bin/recollect --db {FILE} sessions list")
+        inbox(agent)
+    print(f"\nLook again: .venv/bin/recollect --db {FILE} serve --open")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 DOCS, SOURCE = "docs", "source"
-ALWAYS = ("ARCHITECTURE.md", "CHANGELOG.md", "bench/README.md")
+ALWAYS = ("ARCHITECTURE.md", "CHANGELOG.md", "bench/README.md", "bench/RESULTS.md")
 """What the site's navigation names."""
-LINK = re.compile(r"\[([^\[\]]+)\]\((?![a-z]+:|#)([^()\s]+)\)")
+PICTURES = ("bench/plots/*.svg",)
+LINK = re.compile(r'\[([^\[\]]+)\]\((?![a-z]+:|#)([^()\s]+)( "[^"]*")?\)')
 NAMED = re.compile(r'(href="[^"#]*source/([^"#]+\.py)\.html)("><code>(\w+)</code>)')
 """In HTML: a link to a listing, named for what stands in it."""
 
@@ -30,6 +31,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = [Path(DOCS, file.src_uri) for file in files.documentation_pages()]
     for path in sorted({*ALWAYS, *(target for page in pages for target in linked(page))}):
         files.append(File.generated(config, f"{SOURCE}/{path}.md", content=page_of(path)))
+    for picture in (found for pattern in PICTURES for found in ROOT.glob(pattern)):
+        uri = f"{SOURCE}/{picture.relative_to(ROOT).as_posix()}"
+        files.append(File.generated(config, uri, abs_src_path=str(picture)))
     return files
 
 
@@ -40,12 +44,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     home = here.removeprefix(f"{SOURCE}/").removesuffix(".md") if here.startswith(f"{SOURCE}/") else f"{DOCS}/{here}"
 
     def lead(found: re.Match[str]) -> str:
-        text, target = found.groups()
+        text, target, title = found.groups()
         path, anchor = split(home, target)
-        inside = path.removeprefix(f"{DOCS}/") if path.startswith(f"{DOCS}/") else f"{SOURCE}/{path}.md"
+        ending = "" if path.endswith(".svg") else ".md"
+        inside = path.removeprefix(f"{DOCS}/") if path.startswith(f"{DOCS}/") else f"{SOURCE}/{path}{ending}"
         if files.get_file_from_path(inside) is None:
             return found[0] if path.startswith(f"{DOCS}/") else text
-        return f"[{text}]({posixpath.relpath(inside, posixpath.dirname(here) or '.')}{anchor})"
+        return f"[{text}]({posixpath.relpath(inside, posixpath.dirname(here) or '.')}{anchor}{title or ''})"
 
     return LINK.sub(lead, markdown)
 
@@ -64,9 +69,9 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def linked(page: Path) -> Iterator[str]:
     """The files outside of docs/ to which a page links."""
-    for _, target in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
+    for _, target, _ in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
         path, _ = split(page.as_posix(), target)
-        if not path.startswith(f"{DOCS}/") and (ROOT / path).is_file():
+        if not path.startswith(f"{DOCS}/") and not path.endswith(".svg") and (ROOT / path).is_file():
             yield path
 
 

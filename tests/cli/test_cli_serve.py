@@ -103,6 +103,42 @@ def test_a_token_is_printed_and_asked_for_and_nothing_else_is_said(recollect: Co
 
 
 @pytest.mark.of_a_file
+def test_the_printed_address_of_the_inbox_signs_in(recollect: Command, tmp_path: Path) -> None:
+    with serving(recollect, cwd=tmp_path) as server:
+        token = server.token()
+        assert f"  inbox:   {server.url}/?token={token}\n" in server.said
+        with httpx2.Client(follow_redirects=True) as browser:
+            page = browser.get(f"{server.url}/?token={token}")
+            assert (page.status_code, str(page.url)) == (200, f"{server.url}/")
+            assert "No conversations yet." in page.text
+        assert token not in server.end()[1]
+
+
+@pytest.mark.of_a_file
+@pytest.mark.parametrize("own", [(), ("--token", "a-token-of-ones-own"), ("--no-token",)])
+def test_a_browser_is_opened_and_let_in_once(recollect: Command, tmp_path: Path, own: tuple[str, ...]) -> None:
+    browser = tmp_path / "browser.py"
+    browser.write_text("import sys, pathlib\npathlib.Path('opened').write_text(sys.argv[1])\n", encoding="utf-8")
+    env = {"BROWSER": f"{sys.executable} {browser} %s"}
+    with serving(recollect, "--open", *own, env=env, cwd=tmp_path) as server:
+        opened = tmp_path / "opened"
+        for _ in range(200):
+            if opened.exists() and opened.read_text(encoding="utf-8"):
+                break
+            time.sleep(0.05)
+        address = opened.read_text(encoding="utf-8")
+        assert address.startswith(f"{server.url}/")
+        if own == ("--no-token",):
+            assert httpx2.get(address).status_code == 200
+            return
+        assert own[-1:] != (address.rpartition("=")[2],), "others on the machine may read what is opened"
+        assert address not in server.said
+        with httpx2.Client(follow_redirects=True) as first:
+            assert first.get(address).status_code == 200
+        assert httpx2.get(address).status_code == 401
+
+
+@pytest.mark.of_a_file
 def test_a_token_of_ones_own_is_taken_and_never_printed(recollect: Command, tmp_path: Path) -> None:
     own = "a-token-of-ones-own"
     with serving(recollect, env={"RECOLLECT_TOKEN": own}, cwd=tmp_path) as server:

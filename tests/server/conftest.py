@@ -6,22 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from postgres_kit import postgres_db
-from server_kit import CALLERS, Served, serving
+from server_kit import CALLERS, Served, look, serving
 
 from recollect import Agent, EchoModel, SqliteDb, Store, Team
 from recollect.server import create_app
-
-
-def look(at: str) -> str:
-    """Look at something.
-
-    Args:
-        at: what to look at
-    """
-    if at == "nothing":
-        msg = "there is nothing to be seen"
-        raise ValueError(msg)
-    return f"seen {at}"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])

@@ -93,6 +93,28 @@ def serving(app: FastAPI, grace: float = 2.0) -> Iterator[Served]:
         served.stop()
 
 
+PAGE = {"Accept": "text/html,application/xhtml+xml"}
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+"""What a browser sends along with a form of the server's own page."""
+
+
+@contextmanager
+def browser(served: Served, **options: Any) -> Iterator[httpx2.Client]:
+    """Somebody who wants pages, keeps cookies and has no token."""
+    with served.client(None, **options) as client:
+        client.headers.update(PAGE)
+        yield client
+
+
+@contextmanager
+def signed_in(served: Served, token: str = TOKENS["alice"]) -> Iterator[httpx2.Client]:
+    """Somebody who came by the address that is printed at the start."""
+    with browser(served) as client:
+        assert client.get("/", params={"token": token}).status_code == 303
+        yield client
+
+
 def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
     """The events in a text, each as its name and its data."""
     found = []
@@ -111,14 +133,27 @@ def said(client: httpx2.Client, message: str = "Hi", where: str = "/agents/desk/
     return events_of(answer.text)
 
 
+def look(at: str) -> str:
+    """Look at something.
+
+    Args:
+        at: what to look at
+    """
+    if at == "nothing":
+        msg = "there is nothing to be seen"
+        raise ValueError(msg)
+    return f"seen {at}"
+
+
 class SlowModel:
-    """Says a word again and again, with a pause before each; ``hold`` keeps it from saying more than the first."""
+    """Says a word again and again, with a pause before each, and nothing while it is ``held``."""
 
     id = "slow"
     provider = "test"
 
     def __init__(self, words: int = 3, pause: float = 0.01, word: str = "word ") -> None:
         self.words, self.pause, self.word = words, pause, word
+        self.held = False
         self.said = 0
         self.asked = threading.Event()
 
@@ -126,6 +161,8 @@ class SlowModel:
         self.asked.set()
         for _ in range(self.words):
             await world.sleep(self.pause)
+            while self.held:
+                await world.sleep(self.pause)
             self.said += 1
             yield Delta(self.word)
         yield Reply(Message("assistant", self.word * self.words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 from server_kit import CALLERS, Served, events_of, serving
 
-from recollect import Agent, EchoModel, SqliteDb, Store, Team
+from recollect import Agent, EchoModel, Message, SqliteDb, Store, Team
 from recollect.port import Tx, reads
 from recollect.server import create_app
 
@@ -49,6 +50,11 @@ def hits(answer: httpx2.Response) -> list[str]:
     return sorted({hit["session_id"] for hit in answer.json()["hits"]})
 
 
+def shown(answer: httpx2.Response) -> list[str]:
+    """The sessions that a page lists, or links to."""
+    return sorted(set(re.findall(r'(?:data-session="|/s/)([\w-]+-session)', answer.text)))
+
+
 def lines(answer: httpx2.Response) -> list[str]:
     return [json.loads(line)["conversation_id"] for line in answer.text.splitlines()]
 
@@ -61,6 +67,16 @@ def _json(**body: Any) -> Callable[[], dict[str, Any]]:
     return lambda: {"json": body}
 
 
+def _form(**fields: str) -> Callable[[], dict[str, Any]]:
+    """A form of the inbox, about her session."""
+    return lambda: {"data": {"session_id": "{id}", **fields}}
+
+
+def _from_here(**fields: str) -> Callable[[], dict[str, Any]]:
+    """A form as a browser sends it from a page of the server."""
+    return lambda: {"data": fields, "headers": {"Sec-Fetch-Site": "same-origin"}}
+
+
 S = "/sessions/{id}"
 V = "/v1/sessions/{id}"
 RUN = "/agents/desk/runs"
@@ -68,7 +84,53 @@ RUN = "/agents/desk/runs"
 # Alice's own administrator must name her as the one who speaks in her session.
 SPEAK = (200, 404, 403, 404, 401)
 
+DO = (303, 404, 403, 303, 401)
+DO_OWN = (303, 303, 403, 303, 401)
+EVERYBODY = (200, 200, 200, 200, 200)
+SENT_ON = (303, 303, 303, 303, 303)
+
+INBOX: dict[str, Ask] = {
+    "GET /": Ask("GET", "/", expected=MINE, found=shown),
+    "GET / of alice": Ask("GET", "/?user=alice", expected=([HERS], 403, [HERS], [HERS], 401), found=shown),
+    "GET /index.json": Ask("GET", "/index.json", expected=MINE, found=ids),
+    "GET /index.md": Ask("GET", "/index.md", expected=MINE, found=shown),
+    "GET /new": Ask("GET", "/new", expected=MINE, found=shown),
+    "GET /inbox/rows": Ask("GET", "/inbox/rows", expected=MINE, found=shown),
+    "GET /inbox/rows by text": Ask("GET", "/inbox/rows?q=secret", expected=MINE, found=shown),
+    "GET /inbox/rows by tag": Ask("GET", "/inbox/rows?tag=red", expected=MINE, found=shown),
+    "GET /inbox/rows of alice": Ask(
+        "GET", "/inbox/rows?q=secret&user=alice", expected=([HERS], 403, [HERS], [HERS], 401), found=shown
+    ),
+    "GET /inbox/turns": Ask("GET", "/inbox/turns?session_id={id}", expected=READ),
+    "GET /inbox/unnamed": Ask("GET", "/inbox/unnamed", expected=(200, 200, 403, 200, 401)),
+    "GET /s/{session_id}": Ask("GET", "/s/{id}", expected=READ),
+    "GET /s/{session_id} as data": Ask("GET", "/s/{id}.json", expected=READ),
+    "GET /s/{session_id} as text": Ask("GET", "/s/{id}.md", expected=READ),
+    "GET /sign-in": Ask("GET", "/sign-in", expected=EVERYBODY),
+    "POST /sign-in": Ask("POST", "/sign-in", _from_here(token="alices-token"), SENT_ON),
+    "POST /sign-out": Ask("POST", "/sign-out", _from_here(), SENT_ON),
+    **{
+        f"GET /inbox/static/{name}": Ask("GET", f"/inbox/static/{name}", expected=EVERYBODY)
+        for name in ("htmx-2.0.11.min.js", "icon.svg", "inbox.css", "inbox.js")
+    },
+    "POST /inbox/rename": Ask("POST", "/inbox/rename", _form(name="Mine"), DO),
+    "POST /inbox/generate": Ask("POST", "/inbox/generate", _form(), DO),
+    "POST /inbox/archive": Ask("POST", "/inbox/archive", _form(), DO),
+    "POST /inbox/pin": Ask("POST", "/inbox/pin", _form(), DO),
+    "POST /inbox/tag": Ask("POST", "/inbox/tag", _form(tags="blue"), DO),
+    "POST /inbox/delete": Ask("POST", "/inbox/delete", _form(), DO),
+    "POST /inbox/fork": Ask("POST", "/inbox/fork", _form(run_id="r"), DO),
+    "POST /inbox/say": Ask("POST", "/inbox/say", _form(message="Hello", runner="agent:desk"), DO),
+    "POST /inbox/continue": Ask("POST", "/inbox/continue", _form(run_id="failed"), DO),
+    "POST /inbox/retry": Ask("POST", "/inbox/retry", _form(run_id="r"), DO),
+    "POST /inbox/stop": Ask("POST", "/inbox/stop", _form(run_id="r"), DO),
+    "POST /inbox/undo": Ask("POST", "/inbox/undo", _from_here(deed="what nobody did"), DO_OWN),
+    "POST /inbox/name-all": Ask("POST", "/inbox/name-all", expected=DO_OWN),
+}
+"""What people open and send. Who speaks in a session there is its owner, also where an administrator writes."""
+
 TABLE: dict[str, Ask] = {
+    **INBOX,
     "GET /openapi.json": Ask("GET", "/openapi.json", expected=(200, 200, 200, 200, 200)),
     "GET /health": Ask("GET", "/health", expected=(200, 200, 200, 200, 200)),
     "GET /config": Ask("GET", "/config", expected=ALL),
@@ -175,6 +237,7 @@ def sessions(db: Store) -> None:
     db.delete_sessions([header.session_id for header in db.iter_sessions()])
     agent = Agent(EchoModel(), id="desk", db=db)
     agent.run("Secret plan", session_id=HERS, user_id="alice", run_id="r", session_state={"k": 1})
+    db.finish_run(db.begin_run(HERS, [Message("user", "And then?")], user_id="alice", run_id="failed"), status="error")
     agent.set_session_name(HERS, session_name="Secret plan")
     agent.tag_session(HERS, ["red"])
 

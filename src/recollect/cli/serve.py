@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import secrets
 import sys
+import threading
+import webbrowser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -21,6 +24,8 @@ from recollect.store import Store
 from recollect.team import Team
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from recollect.server.auth import Auth
 
 HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -66,40 +71,46 @@ def serve(
     grace: Annotated[
         float, typer.Option("--grace", min=0, help="Seconds that runs have to end by themselves when it is stopped.")
     ] = 10.0,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the inbox in a browser.")] = False,
     model_name: ModelName = None,
     base_url: BaseUrl = None,
     instructions: Annotated[
         str | None, typer.Option("--instructions", "-i", metavar="TEXT", help="The system message of that agent.")
     ] = None,
 ) -> None:
-    """Serve agents and teams over HTTP, for the chat client of Agno and others.
+    """Serve agents and teams over HTTP: the inbox for browsers, the API for the chat client of Agno and others.
 
-    Every request must show a token. Without one of yours, a new one is printed at the start. What is listened on is
-    this machine alone, unless you say otherwise. SIGTERM and Ctrl-C end it: runs under way have --grace seconds, then
-    they are cancelled, and what was said is stored.
+    Every request must show a token. Without one of yours, a new one is printed at the start; the printed address of the
+    inbox carries it, so that a click signs in. What is listened on is this machine alone, unless you say otherwise.
+    SIGTERM and Ctrl-C end it: runs under way have --grace seconds, then they are cancelled, and what was said is
+    stored.
     """
-    auth, shown = _auth(host, token, no_token=no_token, insecure=insecure, origins=cors_origin or ())
+    from recollect import server
+
+    auth, made = _auth(host, token, no_token=no_token, insecure=insecure, origins=cors_origin or ())
     runners = [runner for name in served or () for runner in load(name)]
     is_named = named(context, db) is not None
     store = opened(context, db) if is_named or not all(runner.has_own_db for runner in runners) or not runners else None
     if not runners:
         runners = [_default(context, store, model_name, base_url, instructions)]
-    _listen(context, runners, store, auth, host, port, cors_origin or (), grace, shown)
+    app = _application(context, runners, store, auth, cors_origin or ())
+    say(f"serving {', '.join(f'{runner.KIND} {runner.id}' for runner in runners)}")
+
+    def started(address: str) -> None:
+        _tell(address, made)
+        if open_browser:
+            _open(app, address, token or made)
+
+    server.serve(app, host=host, port=port, grace=grace, on_start=started)
 
 
-def _listen(
-    context: typer.Context,
-    runners: Sequence[Runner],
-    store: Store | None,
-    auth: Auth,
-    host: str,
-    port: int,
-    origins: Sequence[str],
-    grace: float,
-    shown: str | None,
-) -> None:
+def _application(
+    context: typer.Context, runners: Sequence[Runner], store: Store | None, auth: Auth, origins: Sequence[str]
+) -> FastAPI:
+    """What is served; its agents and teams are closed with the command."""
     from recollect import server
 
+    _log_to_stderr()
     app = server.create_app(
         [runner for runner in runners if isinstance(runner, Agent)],
         [runner for runner in runners if isinstance(runner, Team)],
@@ -109,15 +120,38 @@ def _listen(
     )
     for runner in runners:
         context.call_on_close(runner.close)
+    return app
 
-    def started(address: str) -> None:
-        say(f"serving {', '.join(f'{runner.KIND} {runner.id}' for runner in runners)}")
-        say(f"  address: {address}")
-        if shown is not None:
-            say(f"  token:   {shown}")
-        sys.stdout.flush()
 
-    server.serve(app, host=host, port=port, grace=grace, on_start=started)
+def _tell(address: str, made: str | None) -> None:
+    """Say where the server is, and the token that was made for it."""
+    say(f"  inbox:   {address}/{f'?token={made}' if made else ''}")
+    say(f"  address: {address}")
+    if made is not None:
+        say(f"  token:   {made}")
+    sys.stdout.flush()
+
+
+def _open(app: FastAPI, address: str, token: str | None) -> None:
+    """Open the inbox in a browser, without waiting for it: one in this terminal ends only when its reader leaves.
+
+    Others on this machine can read with what a browser was started, so that is good for one time only.
+    """
+    where = f"{address}/?token={app.state.inbox.admit_once(token)}" if token else f"{address}/"
+    threading.Thread(target=_open_at, args=(where,), daemon=True).start()
+
+
+def _open_at(where: str) -> None:
+    if not webbrowser.open(where):
+        aside("no browser was found; open the address of the inbox in yours", "yellow")
+
+
+def _log_to_stderr() -> None:
+    """Have what goes wrong be written where whoever started the server sees it."""
+    log = logging.getLogger("recollect")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
 
 
 def _auth(

@@ -10,7 +10,10 @@ from recollect.errors import ExtraMissing
 
 try:
     import fastapi as _fastapi  # noqa: F401 - looked for, so that what is missing is said by the name of its extra
+    import jinja2 as _jinja2  # noqa: F401
     import jwt as _jwt  # noqa: F401
+    import markdown_it as _markdown_it  # noqa: F401
+    import nh3 as _nh3  # noqa: F401
     import python_multipart as _multipart  # noqa: F401
 except ImportError as error:
     raise ExtraMissing("server", "recollect.server") from error

@@ -20,7 +20,7 @@ from recollect import checks
 from recollect.agent import Agent
 from recollect.errors import RecollectError
 from recollect.server import agents as agent_routes
-from recollect.server import runs, sessions, v1
+from recollect.server import inbox, runs, sessions, v1
 from recollect.server.address import Addresses
 from recollect.server.auth import Auth, authority
 from recollect.server.document import documented, options
@@ -37,7 +37,13 @@ log = logging.getLogger("recollect.server")
 ORIGINS: Final = ("http://localhost:3000", "http://127.0.0.1:3000")
 """Where the chat client of Agno runs on one's own machine."""
 
-ROUTES: Final[tuple[Route, ...]] = (*agent_routes.ROUTES, *runs.ROUTES, *sessions.ROUTES, *v1.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (
+    *agent_routes.ROUTES,
+    *runs.ROUTES,
+    *sessions.ROUTES,
+    *v1.ROUTES,
+    *inbox.ROUTES,
+)
 
 DOCUMENT: Final = "/openapi.json"
 
@@ -76,6 +82,7 @@ def create_app(
     limits = checks.instance("limits", limits or Limits(), Limits)
     service = Service(agents, teams, db, limits)
     origins = [*ORIGINS, *checks.texts("cors_origins", cors_origins)]
+    known = authority(auth, origins)
     unguarded = {DOCUMENT, *(route.path for route in ROUTES if route.access == "open")}
     app = FastAPI(
         title="Recollect",
@@ -90,11 +97,14 @@ def create_app(
             Middleware(Addresses),
             Middleware(Cors, origins=origins),
             Middleware(Guard),
-            Middleware(Gate, authority=authority(auth, origins), limits=limits, unguarded=unguarded),
+            Middleware(inbox.Reception),
+            Middleware(inbox.Door),
+            Middleware(Gate, authority=known, limits=limits, unguarded=unguarded),
             Middleware(BodyLimit, most=limits.body),
         ],
     )
     app.state.recollect = service
+    app.state.inbox = inbox.Desk(known, limits)
     _add(app)
     app.openapi = documented(app, limits, unguarded)  # type: ignore[method-assign]
     return app
@@ -114,6 +124,8 @@ async def _told(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("%s failed: %s: %s", request.method, type(error).__name__, error)
+    if inbox.is_of_inbox(request.scope) and inbox.wants_page(request):
+        return await inbox.trouble(request, problem)
     return problem.response()
 
 
@@ -129,8 +141,8 @@ def _allowing(methods: str) -> Callable[[], Response]:
 def _ending(service: Service) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        del app
         yield
+        await app.state.inbox.close()
         await service.end(GRACE)
 
     return lifespan

@@ -1,7 +1,7 @@
 """Who a request comes from: static tokens, a verifier of JWTs, or whatever a function says.
 
 A token stands in the header ``Authorization: Bearer ...`` and nowhere else: what stands in an address is logged by
-everybody on the way.
+everybody on the way. Where a browser shows a cookie, the inbox's door has put it there.
 """
 
 from __future__ import annotations
@@ -153,8 +153,14 @@ def _refuse_foreign_page(request: Request, origins: Collection[str]) -> None:
     if "authorization" in headers or headers.get("sec-fetch-site") != "cross-site" or "*" in origins:
         return
     origin = headers.get("origin")
-    if origin not in origins:
+    if origin not in origins and not _is_followed_link(request):
         raise _foreign(origin or "another website")
+
+
+def _is_followed_link(request: Request) -> bool:
+    """Whether somebody goes from a page to one of this server: then they see it, and no script of that page does."""
+    sent = request.headers
+    return (request.method, sent.get("sec-fetch-mode"), sent.get("sec-fetch-dest")) == ("GET", "navigate", "document")
 
 
 def _foreign(origin: str) -> Refused:

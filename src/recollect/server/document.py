@@ -80,6 +80,8 @@ _EXAMPLE_OF: Final = {
 
 def options(route: Route) -> dict[str, Any]:
     """What FastAPI is told of a route."""
+    if route.is_page:
+        return {"methods": [route.method], "include_in_schema": False, "response_model": None}
     doc = (route.endpoint.__doc__ or "").strip()
     summary, _, more = doc.partition(".")
     told: dict[int | str, Any] = {status: dict(said) for status, said in route.responses.items()}

@@ -37,6 +37,8 @@ class Route(msgspec.Struct, frozen=True):
     media_type: str = "application/json"
     """What else it answers with."""
     tag: str = "Sessions"
+    is_page: bool = False
+    """Whether it is for browsers, and no part of the API that the document describes."""
     responses: dict[int, Any] = {}
     """What else the document says of answers, by status."""
 

@@ -1,7 +1,7 @@
 """Runs: asked, followed as they happen, continued and cancelled.
 
 A run that is streamed is cancelled when its client is gone, or reads nothing for too long: what was said until then is
-stored, and the run may be continued. One that is not streamed goes on without its client.
+stored, and the run may be continued. One that is not streamed, or that is to stay, goes on without its client.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Depends, Form, Header, Query, UploadFile
@@ -98,6 +99,8 @@ class Asked(NamedTuple):
     session_id: str | None
     user_id: str | None
     members: bool
+    stays: bool = False
+    """Whether it goes on when whoever is told of it is gone."""
 
 
 async def said_of(message: Text, files: Files = [], key: Key = None) -> Said:  # noqa: B006 - FastAPI copies it
@@ -182,7 +185,6 @@ async def _cancel(service: Service, caller: Caller, runner: Runner, run_id: str,
 
 
 async def _run(service: Service, caller: Caller, runner: Runner, said: Said, asked: Asked) -> Any:
-    service.under_way.admit()
     user = caller.speaks_as(asked.user_id)
     events = runner.arun(
         said.message,
@@ -190,26 +192,59 @@ async def _run(service: Service, caller: Caller, runner: Runner, said: Said, ask
         session_id=asked.session_id,
         user_id=user,
         run_id=said.run_id,
-        **await _given(said.files),
+        **await given(said.files),
     )
-    return await _answered(service, Serving(runner, user, asked.stream), events, asked)
+    return await answered(service, Serving(runner, user, asked.stream), events, asked)
 
 
 async def _continue(service: Service, caller: Caller, runner: Runner, run_id: str, asked: Asked) -> Any:
-    service.under_way.admit()
     user = caller.speaks_as(asked.user_id)
     events: Any = runner.acontinue_run(run_id, session_id=asked.session_id, user_id=user, stream_events=True)
-    return await _answered(service, Serving(runner, user, asked.stream), events, asked)
+    return await answered(service, Serving(runner, user, asked.stream), events, asked)
 
 
-async def _answered(service: Service, serving: Serving, events: AsyncRunStream, asked: Asked) -> Any:
+async def answered(service: Service, serving: Serving, events: AsyncRunStream, asked: Asked) -> Any:
+    """Answer with a run as it happens, or when it is over.
+
+    Raises:
+        Refused: the server is about to end.
+    """
+    service.under_way.admit()
     if not asked.stream:
         task = service.under_way.start(_drained(service.under_way, serving, events))
         return _answer(await asyncio.shield(task))
     # What refuses the run is answered with its status; only then a stream begins.
     first = await anext(events)
     told = _told(service.under_way, serving, first, events, Teller(members=asked.members))
+    if asked.stays:
+        heard = _heard(service.under_way, events, told)
+        return EventStream(heard, heard, service.limits, service.under_way)
     return EventStream(events, told, service.limits, service.under_way)
+
+
+def _heard(
+    under_way: UnderWay, events: AsyncRunStream, told: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """What is told of a run by a task of its own, which goes on when nobody hears it any more.
+
+    What is not heard yet is queued, which is no more than the run itself says.
+    """
+    said: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def tell() -> None:
+        try:
+            async with aclosing(events), aclosing(told):
+                async for piece in told:
+                    said.put_nowait(piece)
+        finally:
+            said.put_nowait(None)
+
+    async def hear() -> AsyncGenerator[bytes, None]:
+        while (piece := await said.get()) is not None:
+            yield piece
+
+    under_way.start(tell())
+    return hear()
 
 
 async def _told(
@@ -247,7 +282,7 @@ def _answer(run: RunOutput) -> RunAnswer:
     return RunAnswer(**told, session_id=run.session_id, agent_name=run.agent_name, model=run.model)
 
 
-async def _given(files: Sequence[UploadFile]) -> dict[str, Any]:
+async def given(files: Sequence[UploadFile]) -> dict[str, Any]:
     """Uploaded files as a run takes them: pictures apart from the rest."""
     images: list[Image] = []
     documents: list[File] = []
