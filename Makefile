@@ -12,6 +12,9 @@ UV ?= $(BIN)/uv
 LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
+# What the peers of bench/peers need, each alone; matplotlib, for the plots, is one of them.
+PEERS = $(basename $(wildcard bench/peers/requirements/*.in))
+
 # .venv holds the absolute path of this folder, so a copied or moved folder makes its own.
 HERE := $(shell pwd | cksum | cut -d ' ' -f 1)
 LOCKED := .venv/.locked-$(HERE)
@@ -27,18 +30,18 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup pooler agno demo test check wheel docs bench torture load format lock clean
+.PHONY: help setup pooler browser agno demo test check cover wheel docs bench bench-check bench-peers torture load format lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F ': ' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 setup: $(INSTALLED) ## make .venv and fill it; done once, and again when requirements or pyproject.toml change
 
-demo: setup ## set up, then hold a few conversations and show them
+demo: setup ## set up, then hold a few conversations and show them, last in the inbox: on a terminal, until Ctrl-C
 	$(PY) examples/demo.py
 
 # The wheel first, so that the last lines are those of pytest.
-test: setup pooler agno wheel check ## set up, then everything that CI checks
+test: setup pooler browser agno wheel check ## set up, then everything that CI checks
 
 # Some tests speak to Postgres through a pooler. Where root may install the distribution's, it is; elsewhere those tests
 # are skipped, and pytest says so.
@@ -50,21 +53,38 @@ pooler:
 			> /dev/null 2>&1 || echo "pooler: it cannot be installed; its tests are skipped"; \
 	fi
 
+# The inbox is looked at in a Chromium: this machine's, else the distribution's where root may install it. That of Ubuntu
+# only tells one to install a snap, so whatever is there is asked whether it runs.
+browser:
+	@if [ -z "$$RECOLLECT_TEST_CHROMIUM" ] && ! chromium --version > /dev/null 2>&1 \
+		&& ! chromium-browser --version > /dev/null 2>&1 && ! google-chrome --version > /dev/null 2>&1 \
+		&& [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "browser: install chromium"; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } \
+			> /dev/null 2>&1 || echo "browser: it cannot be installed; its tests are skipped"; \
+	fi
+
 # Agno, which writes the databases that the tests of moving in from it read: the last release of 2 and one of 3, each in
 # an environment of its own, and the first release of all, on what the last one needs.
 agno: $(LOCKED) .venv/agno2/.locked .venv/agno3/.locked .venv/agno2-first/.locked
 
-# Most tests wait for a server or a process, so more of them run at once than there are processors; a file's together.
+# Most tests wait for a server or a process, so more of them run at once than there are processors; a file's together, and
+# in the order that conftest.py gives them.
 WORKERS ?= 3
+SIDE_BY_SIDE = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: | $(PY) ## format, lint, types, layers, tests with coverage; without setting up
+check: | $(PY) ## format, lint, types, layers, tests; without setting up
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(PY)
 	$(PY) scripts/public_types.py
-	$(PY) -m pytest --cov --numprocesses $(WORKERS) --dist loadfile
+	$(PY) -m pytest $(SIDE_BY_SIDE)
+
+# Apart from the checks: before Python 3.12 counting lines makes the tests take half as long again.
+cover: | $(PY) ## the tests once more, counting which lines and branches they reach; nine in ten at least
+	$(PY) -m pytest --cov $(SIDE_BY_SIDE)
 
 # pip takes hashes only for what is named with its version, so the pinned requirements of [all] go in first; the wheel
 # must then find everything it asks for already there.
@@ -87,6 +107,13 @@ docs: setup ## set up, then build the documentation into site/; site/index.html 
 bench: | $(PY) ## measure, and print the ratios of bench/README.md
 	$(PY) -m bench
 
+bench-check: | $(PY) ## count the instructions of what is called often; fail where they are more than bench/baseline.json says
+	$(PY) -m bench.check
+
+# Each peer in an environment of its own under build/peers; a peer that cannot be installed is named and left out.
+bench-peers: | $(PY) ## compare Recollect with its peers, half an hour; writes bench/RESULTS.md: make bench-peers ARGS=--quick
+	$(PY) -m bench.peers $(ARGS)
+
 torture: | $(PY) ## many processes on one database, killed and stopped at random: make torture SECONDS=60 DB=postgres
 	$(PY) tests/torture/torture.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(DB),--db $(DB))
 
@@ -103,7 +130,8 @@ lock: ## pin requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the ne
 	$(LOCK) --group agno2 -o requirements/agno2.txt
 	$(LOCK) --group agno3 -o requirements/agno3.txt
 	$(LOCK) --group agno2-first --no-deps -o requirements/agno2-first.txt
-	@! grep -n '://' requirements/*.txt
+	for peer in $(PEERS); do $(LOCK) --python-version 3.11 $$peer.in -o $$peer.txt || exit 1; done
+	@! grep -n '://' requirements/*.txt bench/peers/requirements/*.txt
 
 clean: ## remove .venv and everything the tools left
 	rm -rf .venv .home build dist site htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \

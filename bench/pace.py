@@ -10,6 +10,9 @@ from typing import Final
 
 import msgspec
 
+Calls = tuple[Callable[[], object], Callable[[], object]]
+"""A thing, and its floor."""
+
 WARM: Final = 3
 """Calls that are not timed, before those that are."""
 
@@ -48,7 +51,7 @@ def interleave(ours: Callable[[], object], floor: Callable[[], object], rounds: 
     return pair
 
 
-def together(calls: Sequence[tuple[Callable[[], object], Callable[[], object]]], rounds: int) -> list[Pair]:
+def together(calls: Sequence[Calls], rounds: int) -> list[Pair]:
     """Time several things, each beside its floor, all in turns: what they have in common weighs on all alike."""
     for _ in range(WARM):
         for ours, floor in calls:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from bench.floor import HEADER, Floor
-from bench.pace import Spread, together
+from bench.pace import Calls, Spread, together
 from bench.table import Budget, Line, line
 from recollect.agent import Agent
 from recollect.checks import micros
@@ -44,12 +44,9 @@ class Place(NamedTuple):
 
 
 def lines(folder: Path, *, quick: bool, count: int = 10_000) -> Iterator[Line]:
-    file = folder / f"page-{count}-ours.db"
-    agent = Agent(model=EchoModel(), db=SqliteDb(file, durability="normal"))
-    asyncio.run(_fill(agent.db, count))
-    floor = _copied(folder / f"page-{count}-floor.db", file)
+    agent, floor = sides(folder, count)
     pages = {
-        f"by {next(iter(wanted), 'nothing')}, newest {sort.removesuffix('_at')}, {place.name}": _page(
+        f"by {next(iter(wanted), 'nothing')}, newest {sort.removesuffix('_at')}, {place.name}": page(
             agent, floor, wanted, sort, place
         )
         for wanted in FILTERS
@@ -67,9 +64,15 @@ def lines(folder: Path, *, quick: bool, count: int = 10_000) -> Iterator[Line]:
     agent.close()
 
 
-def _page(
-    agent: Agent, floor: Floor, wanted: dict[str, str], sort: Sort, place: Place
-) -> tuple[Callable[[], object], Callable[[], object]]:
+def sides(folder: Path, count: int) -> tuple[Agent, Floor]:
+    """The same sessions in Recollect and in the floor."""
+    file = folder / f"page-{count}-ours.db"
+    agent = Agent(model=EchoModel(), db=SqliteDb(file, durability="normal"))
+    asyncio.run(_fill(agent.db, count))
+    return agent, _copied(folder / f"page-{count}-floor.db", file)
+
+
+def page(agent: Agent, floor: Floor, wanted: dict[str, str], sort: Sort, place: Place) -> Calls:
     """The page, and the raw query for the same rows."""
     given: dict[str, Any] = {**wanted, "sort": sort, "cursor": place.cursor}
     conditions = [f"{column} = ?" for column in wanted] + [f"({sort}, session_id) < (?, ?)"] * bool(place.after)

@@ -304,10 +304,10 @@ def _page(
     values = (*wanted.values(), *(place.after or ()))
 
     def one(*kind: str) -> str:
-        where = " and ".join([*conditions, *kind])
+        where = " and ".join(["archived = 0", *conditions, *kind])
         return f"select * from recollect_sessions where {where} order by {sort} desc, session_id desc limit {SIZE}"
 
-    query = one() if conditions else ""
+    query = one()
     if not wanted:  # no index is made for this, as each turn would have to keep it up
         both = " union all ".join(f"select * from ({one(kind)}) one" for kind in ("kind = 'agent'", "kind = 'team'"))
         query = f"select * from ({both}) s order by {sort} desc, session_id desc limit {SIZE}"

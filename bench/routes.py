@@ -34,7 +34,7 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
     file = folder / "routes.db"
     with SqliteDb(file, durability="normal") as db:
         _fill(db)
-        with _server(file) as port:
+        with serving(file) as port:
             for what, (ask, call) in _calls(db, port).items():
                 yield from _line(what, ask, call, 30 if quick else 300)
 
@@ -99,7 +99,8 @@ def _fill(db: SqliteDb) -> None:
 
 
 @contextmanager
-def _server(file: Path) -> Iterator[int]:
+def serving(file: Path) -> Iterator[int]:
+    """The port of a server over a file, with an agent ``desk``."""
     process = subprocess.Popen([sys.executable, "-m", "bench.routes", str(file)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

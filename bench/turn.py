@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from bench.floor import Floor, decoded
-from bench.pace import Pair, Spread, interleave
+from bench.pace import Calls, Spread, interleave
 from bench.table import Budget, Line, line
 from bench.talk import RUN_METRICS, Reader, session, turns
 from recollect.agent import Agent
@@ -40,18 +40,18 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
     sides = Sides(folder, "normal", places)
     whole: dict[int, Spread] = {}
     for place in places:
-        pair = sides.whole(place, rounds, decoding=True)
+        pair = interleave(*sides.whole(place, decoding=True), rounds)
         whole[place.turn] = pair.ours
         yield line(GROUP, f"run(), normal, {place}; both decode the past", pair, RUN)
     flat = Spread.of([whole[10_000].median / whole[100].median])
     yield Line(group=GROUP, what="run(), normal, turn 10,000 over turn 100", ours=flat, unit="x", budget=FLAT)
     for place in places:
-        pair = sides.whole(place, rounds, decoding=False)
+        pair = interleave(*sides.whole(place, decoding=False), rounds)
         yield line(GROUP, f"run(), normal, {place}; neither decodes", pair)
     for place in places:
-        pair = sides.store(place, rounds)
+        pair = interleave(*sides.store(place), rounds)
         yield line(GROUP, f"begin_run + finish_run, normal, {place}; neither decodes", pair, STORE)
-    yield line(GROUP, "append_messages of one message, normal", sides.step("1000-0", rounds))
+    yield line(GROUP, "append_messages of one message, normal", interleave(*sides.step("1000-0"), rounds))
     sides.close()
     yield from _full(folder, rounds // 2)
 
@@ -59,9 +59,11 @@ def lines(folder: Path, *, quick: bool) -> Iterator[Line]:
 def _full(folder: Path, rounds: int) -> Iterator[Line]:
     place = Place(1_000, ["full-0"])
     sides = Sides(folder, "full", [place])
-    yield line(GROUP, f"run(), full, {place}; both decode the past", sides.whole(place, rounds, decoding=True))
-    yield line(GROUP, f"begin_run + finish_run, full, {place}; neither decodes", sides.store(place, rounds))
-    yield line(GROUP, "append_messages of one message, full", sides.step("full-0", rounds))
+    whole = interleave(*sides.whole(place, decoding=True), rounds)
+    yield line(GROUP, f"run(), full, {place}; both decode the past", whole)
+    store = interleave(*sides.store(place), rounds)
+    yield line(GROUP, f"begin_run + finish_run, full, {place}; neither decodes", store)
+    yield line(GROUP, "append_messages of one message, full", interleave(*sides.step("full-0"), rounds))
     sides.close()
 
 
@@ -83,7 +85,7 @@ class Sides:
                 self.db.upsert_session(session(session_id, said))
                 self.floor.fill(session_id, said)
 
-    def whole(self, place: Place, rounds: int, *, decoding: bool) -> Pair:
+    def whole(self, place: Place, *, decoding: bool) -> Calls:
         """A whole `Agent.run`; with ``decoding`` the model decodes what it is shown, and so does the floor."""
         model = Reader("") if decoding else EchoModel("")
         agent = Agent(model=model, db=self.db)
@@ -99,9 +101,9 @@ class Sides:
             if decoding:
                 decoded(past)
 
-        return interleave(ours, floor, rounds)
+        return ours, floor
 
-    def store(self, place: Place, rounds: int) -> Pair:
+    def store(self, place: Place) -> Calls:
         """`begin_run` with the past, then `finish_run`."""
         one, other, limits = cycle(place.ids), cycle(place.ids), HistoryLimits()
         said, same = cycle(turns(500, seed=1)), cycle(turns(500, seed=1))
@@ -115,9 +117,9 @@ class Sides:
         def floor() -> None:
             self.floor.turn(next(other), next(same))
 
-        return interleave(ours, floor, rounds)
+        return ours, floor
 
-    def step(self, session_id: str, rounds: int) -> Pair:
+    def step(self, session_id: str) -> Calls:
         """`append_messages` of one message, in a run that goes on."""
         run = self.db.begin_run(session_id, [Message("user", "?")], agent_id="agent", model="echo")
         seq, _ = self.floor.begin(session_id, "?")
@@ -130,7 +132,7 @@ class Sides:
         def floor() -> None:
             self.floor.append(session_id, seq, next(other), next(same).answer)
 
-        return interleave(ours, floor, rounds)
+        return ours, floor
 
     def close(self) -> None:
         self.db.close()
