@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from typing import Any
 import postgres_kit
 import postgres_server
 import pytest
+import scratch
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from recollect.testing import ResponsesServer
+
+scratch.use_memory()
 
 
 def _enter_empty_folder(namespace: dict[str, Any]) -> None:
@@ -103,9 +107,30 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
+LONGEST = (
+    "test_agent_kill_sweep.py",
+    "test_agent_ctrl_c.py",
+    "test_store_faults.py",
+    "test_cli_agno.py",
+    "test_docs.py",
+    "test_inbox_everybody.py",
+)
+"""Files that take minutes, few tests as they may hold. Where files run side by side they come first, or all would wait
+for them in the end; then those of many tests."""
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the blocks of a page, which continue one another, together and in their order again after the shuffle."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put things in order again after the shuffle."""
+    _put_pages_together(items)
+    if hasattr(config, "workerinput"):
+        many = Counter(item.path for item in items)
+        places = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: (places.get(item.path.name, len(LONGEST)), -many[item.path]))
+
+
+def _put_pages_together(items: list[pytest.Item]) -> None:
+    """The blocks of a page continue one another."""
     pages: dict[Path, list[pytest.Item]] = {}
     for item in items:
         if isinstance(item, SybilItem):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import agno_kit
+import chromium
 import hypothesis
 import pooler
 import postgres_server
@@ -24,16 +25,18 @@ os.environ["RECOLLECT_TIKTOKEN"] = "off"
 def pytest_configure() -> None:
     postgres_server.demand()
     agno_kit.demand()
+    chromium.demand()
 
 
 def pytest_report_header() -> list[str]:
     versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    return [versions, postgres_server.header(), pooler.header(), agno_kit.header()]
+    return [versions, postgres_server.header(), pooler.header(), agno_kit.header(), chromium.header()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     postgres_server.summarise(terminalreporter)
     agno_kit.summarise(terminalreporter)
+    chromium.summarise(terminalreporter)
     if reason := pooler.missing():
         terminalreporter.section("pgbouncer MISSING", sep="=", yellow=True, bold=True)
         terminalreporter.line(f"Nothing was tested behind a pooler: {reason}", yellow=True)

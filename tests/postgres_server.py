@@ -30,6 +30,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
+import scratch
 from psycopg import generators, pq, sql, waiting
 from psycopg.conninfo import conninfo_to_dict
 
@@ -191,14 +192,13 @@ def environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _fits(folder: Path, bytes_free: int = 0) -> bool:
+def _fits(folder: Path, room: int = 0) -> bool:
     """Whether every account may pass through, and the path of a socket inside stays below 107 bytes."""
     if len(bytes(folder)) > 60 or not os.access(folder, os.W_OK | os.X_OK):
         return False
     if os.geteuid() == 0 and not all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents)):
         return False
-    room = os.statvfs(folder)
-    return room.f_bavail * room.f_frsize >= bytes_free
+    return room <= scratch.bytes_free(folder)
 
 
 def private_folder() -> Path:
@@ -207,7 +207,7 @@ def private_folder() -> Path:
     A database is some nine hundred files. A disk that others use at the same time makes a copy ten times as slow.
     """
     disks = (Path(name) for name in (tempfile.gettempdir(), "/tmp", "/var/tmp"))  # noqa: S108 - a private folder in it
-    memory = (Path(name) for name in ("/dev/shm",) if _fits(Path(name), bytes_free=1 << 30))  # noqa: S108
+    memory = [scratch.MEMORY] if _fits(scratch.MEMORY, room=1 << 30) else []
     place = next(folder for folder in itertools.chain(memory, disks) if _fits(folder.resolve()))
     return own(Path(tempfile.mkdtemp(prefix="pg-", dir=place.resolve())))
 
