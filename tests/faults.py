@@ -107,7 +107,7 @@ class Faults:
         if fault is None:
             return False
         if fault.mark is not None:
-            return any(fault.mark in str(value) for value in dict(params).values())
+            return any(fault.mark in str(value) for value in (params.values() if isinstance(params, dict) else params))
         if self.fired:
             return fault.stays or (fault.kind is KINDS["busy"] and sql == self.failed and sql.startswith("begin"))
         self.failed = sql

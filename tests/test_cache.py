@@ -403,8 +403,14 @@ def said(db: Store, asked: Message, *answers: Message, runs: int = 1, **begin: A
 
 
 def failed(db: Store) -> None:
-    for _ in range(100):
-        db.finish_run(db.begin_run("s", [Message("user", "Hi")]), status=RunStatus.error, error="x" * 3000)
+    for number in range(100):
+        error = f"{number}" + "x" * 3000
+        db.finish_run(db.begin_run("s", [Message("user", "Hi")]), status=RunStatus.error, error=error)
+
+
+def attached(db: Store) -> None:
+    for number in range(20):
+        said(db, Message("user", "Hi"), metadata={"doc": f"{number}" + "y" * 20_000})
 
 
 def called(db: Store) -> None:
@@ -420,7 +426,7 @@ HELD: dict[str, Callable[[Store], object]] = {
     "Chinese": lambda db: said(db, Message("user", "为什么" * 50), Message("assistant", "好" * 500), runs=50),
     "one symbol": lambda db: said(db, Message("user", "Why? " * 200 + "😀"), runs=100),
     "system messages": lambda db: said(db, Message("user", "Hi"), runs=50, prompt=Message("system", "B" * 3000)),
-    "metadata": lambda db: said(db, Message("user", "Hi"), runs=20, metadata={"doc": "y" * 20_000}),
+    "metadata": attached,
     "errors": failed,
     "keys": lambda db: said(db, Message("user", "Hi"), state={f"key {n} " + "k" * 100: [n] * 9 for n in range(1500)}),
     "content parts": lambda db: said(db, Message("user", [{"type": "text", "text": f"{n}"} for n in range(1000)])),

@@ -58,8 +58,9 @@ class FairLock:
         """Wait for the lock, at most ``timeout`` seconds, at a place that is held; False when that was not enough."""
         with self._mutex:
             place.ahead, self._last = self._last, place
-        until = time.monotonic() + timeout
+        until = None
         while (ahead := place.ahead) is not None:
+            until = until or time.monotonic() + timeout
             if ahead.held.locked() and not _is_let_go(ahead.held, until - time.monotonic()):
                 return False
             place.ahead = ahead.ahead  # None, unless that one left before it was its turn

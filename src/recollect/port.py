@@ -68,7 +68,9 @@ class Tx(Protocol):
         ``{cut}..{at}..{/cut}`` is a branch of a union whose order and limit are said at its end, for a
         database that would not stop early by itself. ``{one}..{/one}`` is for databases in which one transaction at a
         time writes, ``{many}..{/many}`` for those in which many do; of a statement that is none in this database,
-        nothing is found.
+        nothing is found. ``{gather iT}`` says of a select that it may find many rows, and what each column holds:
+        integers (``i``) or text (``t``), in capitals where there may be none. The first columns are the key that orders
+        them, and no text holds the control characters 30 and 31.
 
         Raises:
             Duplicate: a row with this key is there already; the transaction is undone.

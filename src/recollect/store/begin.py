@@ -18,7 +18,7 @@ from recollect.errors import RunConflict, RunNotFound, SessionBusy, UserRequired
 from recollect.history import History, HistoryLimits
 from recollect.message import Message, messages_of
 from recollect.port import Duplicate, Params, Row, Statement, Tx, at_once, looks, reads, writes
-from recollect.session import read_summary
+from recollect.session import SessionSummary, read_summary
 from recollect.store import turns
 from recollect.store.attempts import discard
 from recollect.store.deletion import clear_expired
@@ -98,8 +98,8 @@ async def begin_run(
         known = None
     batch = [
         *_begin(p, asked, prompt),
-        *_state(p, checks.json_object("session_state", state), _SET_VALUE_OF_MINE),
-        *_state(p, checks.json_object("state_defaults", state_defaults), _SET_VALUE_IF_NONE),
+        *_state(p, "session_state", state, _SET_VALUE_OF_MINE),
+        *_state(p, "state_defaults", state_defaults, _SET_VALUE_IF_NONE),
     ]
     reading = {STATE_OF: with_state, SUMMARY_OF: with_summary, _OTHERS: alone}
     wanted = [
@@ -153,18 +153,37 @@ async def _past(
     return await read_past(tx, p, found, history, completed, begun if p["top"] else run_seq)
 
 
-def _opened(p: Params, gate: Row, **read: Any) -> OpenRun:
+def _opened(
+    p: Params,
+    gate: Row,
+    *,
+    history: History,
+    past: Past | None,
+    is_apart: bool,
+    state: Mapping[str, str],
+    summary: SessionSummary | None,
+) -> OpenRun:
     """A run as its begin left it, with what was read for it."""
     run_seq, version, epoch, now, *_ = gate
-    same = ("session_id", "run_id", "token", "parent_run_id", "agent_id", "team_id", "attempt", "replaces")
     return OpenRun(
-        **{name: p[name] for name in same},
+        session_id=p["session_id"],
+        run_id=p["run_id"],
+        token=p["token"],
+        parent_run_id=p["parent_run_id"],
+        agent_id=p["agent_id"],
+        team_id=p["team_id"],
+        attempt=p["attempt"],
+        replaces=p["replaces"],
         run_seq=run_seq,
         version=version,
         epoch=epoch,
         created_at=checks.from_micros(now),
         before=p.get("before"),
-        **read,
+        history=history,
+        past=past,
+        is_apart=is_apart,
+        state=state,
+        summary=summary,
     )
 
 
@@ -254,7 +273,9 @@ def _of_run(
     prompt: Message | None,
     metadata: Mapping[str, Any] | None,
 ) -> Params:
-    attached = checks.json_object("metadata", metadata) and checks.json_text("metadata", dict(metadata or {}))
+    attached = None
+    if metadata is not None:
+        attached = checks.json_object("metadata", metadata) and checks.json_text("metadata", dict(metadata))
     return {
         "run_id": new_id() if run_id is None else checks.identifier("run_id", run_id),
         "agent_name": checks.optional_identifier("agent_name", agent_name),
@@ -290,7 +311,10 @@ def _begin(p: Params, asked: Sequence[Message], prompt: Message | None) -> list[
     return batch
 
 
-def _state(p: Params, texts: Mapping[str, str], sql: str) -> list[Statement]:
+def _state(p: Params, argument: str, values: Mapping[str, Any] | None, sql: str) -> list[Statement]:
+    if values is None:
+        return []
+    texts = checks.json_object(argument, values)
     return [(_gated(sql, p), {**p, "key": key, "value": text}) for key, text in texts.items()]
 
 

@@ -18,7 +18,7 @@ from recollect.selection import Outline, is_candidate
 from recollect.session import Runs, SessionHeader, Snapshot
 from recollect.store import rows, sizes
 from recollect.store.newest import among
-from recollect.store.rows import LIVE, OWNED, RUN
+from recollect.store.rows import ALL_RUNS, ALL_SPOKEN, LIVE, OWNED, RUN
 from recollect.store.sessions import HEADER_OF_MINE, IS_MINE, VALUES_OF_MINE, of_session
 
 Bodies = Mapping[str, Message]
@@ -139,7 +139,12 @@ def follows(header: SessionHeader, known: Copy) -> bool:
 
 
 def _all(p: Params) -> list[Statement]:
-    return [(HEADER_OF_MINE, p), (VALUES_OF_MINE, p), (_LEASES, p), *((sql, p) for sql in _content("1 = 1"))]
+    return [
+        (HEADER_OF_MINE, p),
+        (VALUES_OF_MINE, p),
+        (_LEASES, p),
+        *((sql, p) for sql in _content("1 = 1", ALL_RUNS, ALL_SPOKEN)),
+    ]
 
 
 def _since(p: Params) -> list[Statement]:
@@ -196,13 +201,13 @@ union all select l.run_seq from recollect_leases l where l.session_id = :session
 _IS_NEW: Final = f"r.run_seq {among(_NEW)}"
 
 
-def _content(condition: str) -> tuple[str, str, str]:
-    """Runs, messages and system messages of the runs ``r`` that meet the condition."""
+def _content(condition: str, of_runs: str = "", of_spoken: str = "") -> tuple[str, str, str]:
+    """Runs, messages and system messages of the runs ``r`` that meet the condition, with marks before the first two."""
     runs = f"recollect_runs r where r.session_id = :session_id and {condition} and {IS_MINE}"
     return (
-        f"select {RUN} from {runs} order by r.run_seq",
+        f"{of_runs}select {RUN} from {runs} order by r.run_seq",
         f"""
-        select r.run_seq, r.idx, r.message_id, r.role, r.body from recollect_messages r
+        {of_spoken}select r.run_seq, r.idx, r.message_id, r.role, r.body from recollect_messages r
         where r.session_id = :session_id and {condition} and {IS_MINE} order by r.run_seq, r.idx
         """,
         f"""

@@ -17,7 +17,7 @@ from recollect.port import Params, Row, Statement, Tx
 from recollect.store.newest import among, member, newest
 
 _NO_RUN: Final = 1 << 62
-_WITHOUT_COUNT: Final = 4
+_WITHOUT_COUNT: Final = 3
 """Columns of a row that does not say how many runs there were to choose from."""
 
 
@@ -25,15 +25,15 @@ class Past(msgspec.Struct, frozen=True):
     """The newest runs that fit, as they were read."""
 
     rows: Sequence[Row] = ()
-    """Run, place, role and body of each message, in order, and where a trip more would cost time, how many runs there
-    were to choose from."""
+    """Run, role and body of each message, in order, and where a trip more would cost time, how many runs there were to
+    choose from."""
     runs: int = 0
     older: bool = False
     """Whether runs before these were left out."""
 
     def history(self, limits: HistoryLimits) -> History:
         """What the model is shown of it."""
-        seqs, _, said_by, bodies, *_ = zip(*self.rows, strict=True) if self.rows else ((),) * 4
+        seqs, said_by, bodies, *_ = zip(*self.rows, strict=True) if self.rows else ((),) * 3
         messages, text = Message.stored_all(said_by, bodies), "".join(bodies)
         chars = None if PROVIDER_DATA in text else len(text)
         return select(messages, seqs, limits, older=self.older, tools=has_tools(said_by, text), chars=chars)
@@ -51,8 +51,8 @@ def _past(earlier: str, of: str | None, most: str) -> str:
     runs = newest("r.run_seq, r.chars", HISTORY_STATUSES, most, condition=earlier, of=of)
     return f"""
     with runs as materialized ({runs})
-    select m.run_seq, m.idx, m.role, m.body{{many}}, (select count(*) from runs){{/many}} from recollect_messages m
-    where m.session_id = :session_id and m.run_seq {among(_THAT_FIT)}
+    select m.run_seq, m.role, m.body{{many}}, (select count(*) from runs){{/many}} from recollect_messages m
+    where m.session_id = :session_id and m.run_seq {among(_THAT_FIT)} order by m.run_seq, m.idx
     """
 
 
@@ -119,7 +119,6 @@ async def read_past(tx: Tx, p: Params, found: list[Row], limits: HistoryLimits, 
 
     ``begun`` is how many runs there may be to choose from, at most, with the run itself where it is on the top level.
     """
-    found.sort()  # no two rows have the same run and place
     runs = {row[0] for row in found}
     older = bool(p["top"]) and completed > len(runs)
     if len(runs) > limits.runs:

@@ -59,6 +59,12 @@ RUN: Final = f"""
     r.replaces
 """
 
+ALL_RUNS: Final = "{gather itTTTTTtiTTITTTiIT}"
+"""Before a select of `RUN` that may find many."""
+
+ALL_SPOKEN: Final = "{gather iiTtt}"
+"""Before a select of run_seq, idx, message_id, role and body that may find many."""
+
 
 def name_key(name: str) -> str:
     """What a name is found by: without case and accents, the same on every database."""
@@ -71,7 +77,7 @@ def named(name: str, source: str | None = "manual") -> Params:
     return {"name": name, "name_key": name_key(name), "source": source}
 
 
-_STATUSES: Final = {str(status): status for status in RunStatus}
+STATUSES: Final = {str(status): status for status in RunStatus}
 NO_METRICS: Final = RunMetrics()
 
 
@@ -146,7 +152,7 @@ def run(session_id: str, row: Row, said: tuple[Message, ...]) -> RunOutput:
     return (RunOutput if team_id is None else TeamRunOutput)(
         run_id=run_id,
         session_id=session_id,
-        status=_STATUSES[status],
+        status=STATUSES[status],
         user_id=user_id,
         agent_id=agent_id,
         agent_name=agent_name,

@@ -14,7 +14,7 @@ from recollect.selection import Filter, arrange, select_messages
 from recollect.session import AgentSession, SessionHeader, SessionMetrics, Snapshot, TeamSession
 from recollect.store import rows
 from recollect.store.newest import newest
-from recollect.store.rows import HEADER, MINE, RUN, is_set, text_set
+from recollect.store.rows import ALL_RUNS, ALL_SPOKEN, HEADER, MINE, RUN, is_set, text_set
 
 KINDS: Final = ("state", "metadata", "summary", "tag")
 """What a session's values are kept for."""
@@ -191,11 +191,11 @@ select key, value from recollect_values where session_id = :session_id and kind 
 """
 
 _RUNS = f"""
-select {RUN} from recollect_runs r where r.session_id = :session_id and {IS_MINE} order by r.run_seq
+{ALL_RUNS}select {RUN} from recollect_runs r where r.session_id = :session_id and {IS_MINE} order by r.run_seq
 """
 
 _SPOKEN = f"""
-select run_seq, idx, message_id, role, body from recollect_messages
+{ALL_SPOKEN}select run_seq, idx, message_id, role, body from recollect_messages
 where session_id = :session_id and {IS_MINE} order by run_seq, idx
 """
 

@@ -25,7 +25,7 @@ from recollect.run import RunMetrics, RunStatus
 from recollect.session import SessionSummary
 from recollect.store.past import Past
 from recollect.store.replaced import exchange, hold_standing
-from recollect.store.rows import NO_METRICS, found, is_set, metrics_text, no_session, text_set
+from recollect.store.rows import NO_METRICS, STATUSES, found, is_set, metrics_text, no_session, text_set
 
 LEASE: Final = 30_000_000
 """Microseconds for which a run holds its lease without a sign of life."""
@@ -152,7 +152,7 @@ async def finish_run(
     took = NO_METRICS if metrics is None else metrics
     if not isinstance(took, RunMetrics):
         raise InvalidArgument("metrics", f"must be RunMetrics, not {type(took).__name__}")
-    ended = RunStatus(checks.one_of("status", status, tuple(RunStatus)))
+    ended = STATUSES[checks.one_of("status", status, STATUSES)]
     p = _step(run, messages, at)
     completes = ended is RunStatus.completed and run.parent_run_id is None
     is_candidate = completes and run.replaces is not None
@@ -363,6 +363,8 @@ def placed(sql: str, p: Params, place: int, message: Message) -> Statement:
 
 
 def _state_changes(p: Params, state: Mapping[str, str | None] | None) -> list[Statement]:
+    if state is None:
+        return []
     return [
         (_DROP_VALUE, {**p, "key": key}) if text is None else (_SET_VALUE, {**p, "key": key, "value": text})
         for key, text in checks.json_texts("state", state).items()
@@ -402,8 +404,8 @@ def input_count(messages: Sequence[Message]) -> int | None:
 
 
 def spoken(messages: Sequence[Message]) -> int:
-    return sum(message.role in ("user", "assistant") for message in messages)
+    return sum([message.role in ("user", "assistant") for message in messages])
 
 
 def chars(messages: Sequence[Message]) -> int:
-    return sum(message.chars for message in messages)
+    return sum([message.chars for message in messages])

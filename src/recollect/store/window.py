@@ -47,9 +47,7 @@ class Window:
     def of(cls, past: Past, at: tuple[int, int], limits: HistoryLimits) -> Window:
         """The window that was read at this epoch and version."""
         runs = [list(zip(*rows, strict=True)) for _, rows in groupby(past.rows, itemgetter(0))]
-        return cls(
-            at, limits, [_PastRun(seqs[0], roles, bodies) for seqs, _, roles, bodies, *_ in runs], older=past.older
-        )
+        return cls(at, limits, [_PastRun(seqs[0], roles, bodies) for seqs, roles, bodies, *_ in runs], older=past.older)
 
     def history(self) -> History:
         """What the model is shown of it."""

@@ -10,7 +10,7 @@ from recollect.port import Params
 
 _TABLES: Final = re.compile(r"\brecollect_(?:sessions|values|runs|messages|prompts|leases|documents|indexed|schema)\b")
 _NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
-_ALONG: Final = re.compile(r"{along \w+}")
+_HINTS: Final = re.compile(r"{(?:along|gather) \w+}")
 _NOT_HERE: Final = re.compile(r"{one}.*?{/one}|{/?many}", re.DOTALL)
 _RAW: Final = re.compile(r"{raw ([\w.]+)}")
 
@@ -92,7 +92,7 @@ class Dialect:
         made = _NOT_HERE.sub("", sql)
         for name, condition in _NAMES.items():
             made = made.replace(name, condition)
-        made = _RAW.sub(r"\1", _ALONG.sub("", made)).replace(":now", self._time)
+        made = _RAW.sub(r"\1", _HINTS.sub("", made)).replace(":now", self._time)
         text = self.qualified(_NAMED.sub(numbered, made)).strip()
         return self._known.setdefault(sql, (text.encode(), tuple(names)))
 

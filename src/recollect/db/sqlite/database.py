@@ -48,6 +48,8 @@ log = logging.getLogger("recollect")
 READERS: Final = 4
 """Idle reading connections kept, and threads that read for event loops."""
 
+_AS_IT_IS: Final = nullcontext()
+
 CLOSING: Final = 30.0
 """Seconds that closing waits for names and summaries under way."""
 
@@ -288,7 +290,7 @@ class SqliteDb(Store):
             OutcomeUnknown: a change may have been stored or not.
             sqlite3.Error: nothing was stored.
         """
-        with self._log.kept_short(connection) if has_waited else nullcontext():
+        with self._log.kept_short(connection) if has_waited else _AS_IT_IS:
             try:
                 connection.execute("commit")
             except sqlite3.Error as error:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+import sys
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
+
+from recollect.db.sqlite.gathering import Gathering
+from recollect.port import Params
 
 _FUNCTIONS: Final = {
     "{alive}": "recollect_alive(l.owner, l.until, :now)",
@@ -13,11 +19,32 @@ _FUNCTIONS: Final = {
 # A text that is no UTF-8 could not be fetched as text; one that is stored as something else is given as it is not: 0.
 _RAW: Final = r"case typeof(\1) when 'text' then cast(\1 as blob) when 'blob' then 0 else \1 end"
 
-DIALECT: dict[str, tuple[str, bool, bool]] = {}
-"""Statements as SQLite takes them, by their portable text; and whether they ask when they are run, and by whom."""
+_NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
+
+# To look a parameter's name up takes longer than to bind it. Some versions of Python warn of numbers, for which names
+# are meant: https://github.com/python/cpython/issues/117995
+_BY_NAME: Final = (3, 12) <= sys.version_info < (3, 12, 4)
+
+_GATHERED: Final = re.compile(r"{gather (\w+)}")
 
 
-def translate(sql: str) -> tuple[str, bool, bool]:
+class Translated(NamedTuple):
+    """A statement as SQLite takes it."""
+
+    sql: str
+    asks_when: bool
+    asks_who: bool
+    bound: Callable[[Params], Any]
+    """Its parameters as they are bound."""
+    gathering: Gathering | None
+    """How it is fetched where it finds many rows."""
+
+
+DIALECT: dict[str, Translated] = {}
+"""Statements as SQLite takes them, by their portable text."""
+
+
+def translate(sql: str) -> Translated:
     """A portable statement as SQLite takes it, kept in `DIALECT`."""
     made = sql
     for name, function in _FUNCTIONS.items():
@@ -26,5 +53,22 @@ def translate(sql: str) -> tuple[str, bool, bool]:
     # Without statistics the planner takes the primary key, and walks past whatever the index leaves out.
     made = re.sub(r"{along (\w+)}", r"indexed by \1", made)
     made = re.sub(r"{raw ([\w.]+)}", _RAW, made)
-    DIALECT[sql] = made, ":now" in made, ":owner" in made
+    kinds = _GATHERED.search(made)
+    names, made = _numbered(_GATHERED.sub("", made))
+    gathering = None if kinds is None else Gathering(made, kinds[1])
+    DIALECT[sql] = Translated(made, "now" in names, "owner" in names, _bound(names), gathering)
     return DIALECT[sql]
+
+
+def _numbered(sql: str) -> tuple[Sequence[str], str]:
+    """The names of a statement's parameters, and the statement with their numbers instead."""
+    names = list(dict.fromkeys(_NAMED.findall(sql)))
+    if _BY_NAME:
+        return names, sql
+    return names, _NAMED.sub(lambda found: f"?{names.index(found[1]) + 1}", sql)
+
+
+def _bound(names: Sequence[str]) -> Callable[[Params], Any]:
+    if _BY_NAME:
+        return lambda params: params
+    return itemgetter(*names) if len(names) > 1 else lambda params: tuple([params[name] for name in names])

@@ -59,12 +59,15 @@ class SqliteTx:
         execute, found = self._connection.execute, []
         try:
             for sql, params in statements:
-                made, asks_when, asks_who = DIALECT.get(sql) or translate(sql)
+                made, asks_when, asks_who, bound, gathering = DIALECT.get(sql) or translate(sql)
                 if asks_when:
                     params["now"] = self._now or self._tell_time()
                 if asks_who:
                     params["owner"] = owner.this_process()
-                found.append(execute(made, params).fetchall() if made else [])
+                if gathering is not None:
+                    found.append(gathering.rows(execute, bound(params)))
+                else:
+                    found.append(execute(made, bound(params)).fetchall() if made else [])
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode not in _TAKEN:
                 raise
