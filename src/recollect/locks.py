@@ -72,6 +72,9 @@ class FairLock:
         self._holder = None
 
 
+FEW = 8
+
+
 class Gate:
     """Many may be inside at once, each with a lock that is held meanwhile; while ``shut`` is held, nobody goes in."""
 
@@ -85,7 +88,8 @@ class Gate:
         while True:
             with self._mutex:
                 if not self.shut.locked():
-                    self._inside = [other for other in self._inside if other.locked()]
+                    if len(self._inside) > FEW:  # those who left are taken out now and then
+                        self._inside = [other for other in self._inside if other.locked()]
                     self._inside.append(visit)
                     return
             _is_let_go(self.shut, threading.TIMEOUT_MAX)

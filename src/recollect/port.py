@@ -280,7 +280,7 @@ class Access:
     async def do(self, operation: Operation[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one store operation."""
         value = await self.world.transact(self.db, operation, *args, **kwargs)
-        vanishing.tell(self.db.home, operation, args, kwargs, value)
+        vanishing.tell(self.db, operation, args, kwargs, value)
         return value
 
 

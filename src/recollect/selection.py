@@ -99,20 +99,22 @@ def is_own(run: RunOutput) -> bool:
 
 def select_messages(newest: Iterable[RunOutput | Outline], wanted: Filter) -> list[Message]:
     """The wanted messages of runs, the newest of which comes first, by the rules of `AgentSession.get_messages`."""
-    found: list[list[Message]] = []
+    found: list[Sequence[Message]] = []
     # System messages in the midst of a run are notes to the model, not part of what was said.
     skipped, leading = PROMPT_ROLES | wanted.skip_roles, PROMPT_ROLES - wanted.skip_roles
-    takes = wanted.takes
+    leads: set[int] = set()
+    takes, most = wanted.takes, wanted.last_n_runs
     for run in newest:
-        if wanted.last_n_runs is not None and len(found) >= wanted.last_n_runs:
+        if most is not None and len(found) >= most:
             break
         if takes(run):
             messages = run.messages
-            said = [message for message in messages if message.role not in skipped]
+            found.append(messages)
             if messages and messages[0].role in leading:
-                said.insert(0, messages[0])
-            found.append(said)
-    return arrange([*chain.from_iterable(reversed(found))], wanted.limit)
+                leads.add(id(messages[0]))
+    every = chain.from_iterable(reversed(found))
+    said = [message for message in every if message.role not in skipped or id(message) in leads]
+    return arrange(said, wanted.limit)
 
 
 def arrange(messages: list[Message], limit: int | None) -> list[Message]:

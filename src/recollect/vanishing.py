@@ -37,10 +37,10 @@ def have_told(home: object, cache: Forgetful, number: int) -> None:
     _CACHES.setdefault(home, weakref.WeakKeyDictionary())[cache] = number
 
 
-def tell(home: object, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: object) -> None:
-    """Tell what an operation has done, where something is gone after it."""
+def tell(database: Any, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: object) -> None:
+    """Tell what an operation has done in a database, or in a cache over it, where something is gone after it."""
     if value is False or not getattr(operation, "vanishing", False):
         return
     session_id = inspect.signature(operation).bind(None, *args, **kwargs).arguments["session_id"]
-    for cache, number in [*_CACHES.get(home, {}).items()]:
+    for cache, number in [*_CACHES.get(database.home, {}).items()]:
         cache.forget((number, session_id))

@@ -121,7 +121,7 @@ class Store(Closing, ABC):
         """A run that was begun keeps its lease as long as somebody holds it; what is gone is gone from caches, too."""
         if isinstance(value, OpenRun):
             keep_alive(self, value)
-        vanishing.tell(self.home, operation, args, kwargs, value)
+        vanishing.tell(self, operation, args, kwargs, value)
         return value
 
     def _access(self, *, waits: bool) -> Access:

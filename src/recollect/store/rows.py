@@ -138,8 +138,9 @@ def header(row: Row) -> SessionHeader:
 def outline(row: Row, spoken: Iterable[Row], prompts: Mapping[str, Message]) -> Outline:
     """The outline of a row selected as `RUN`; ``spoken`` are rows of (run_seq, idx, message_id, role, body)."""
     _, run_id, parent, agent_id, _, team_id, _, status, _, prompt, _, _, _, _, _, _, _, replaces = row
-    stored = Message.stored
-    said = [stored(body, own_id or f"{run_id}.{idx}", role) for _, idx, own_id, role, body in spoken]
+    stored, said = Message.stored, []
+    for _, idx, own_id, role, body in spoken:  # a comprehension costs as much as a run's two messages
+        said.append(stored(body, own_id or f"{run_id}.{idx}", role))
     if prompt is not None and prompt in prompts:
         said.insert(0, prompts[prompt].with_id(f"{run_id}.prompt"))
     return Outline(status, parent, agent_id, team_id, replaces, tuple(said))
