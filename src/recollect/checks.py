@@ -109,12 +109,15 @@ def json_text(argument: str, value: object) -> str:
         raise InvalidArgument(argument, str(error)) from error
 
 
+# With a usual type before the abstract one, `isinstance` need not search the classes for an answer.
 def json_object(argument: str, value: object) -> dict[str, str]:
     """Accept a mapping whose top-level values are each given back as JSON text; None for an empty one."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (dict, Mapping)):
         raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__} ({_short(value)})")
+    if not value:
+        return {}
     json_text(argument, dict(value))
     return {key(argument, name): encode(item).decode() for name, item in value.items()}
 
@@ -123,7 +126,7 @@ def json_texts(argument: str, value: object) -> dict[str, str | None]:
     """Accept a mapping of JSON texts, or None for a key that is gone, as they are given to `json_object`."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (dict, Mapping)):
         raise InvalidArgument(argument, f"must be a dictionary, not {type(value).__name__} ({_short(value)})")
     for name, item in value.items():
         key(argument, name)
@@ -155,7 +158,7 @@ def tags(argument: str, value: object) -> list[str]:
 
 def sequence(argument: str, value: Any) -> Sequence[Any]:
     """Accept several things in order; text is not several."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str) or not isinstance(value, (tuple, list, Sequence)):
         raise InvalidArgument(argument, f"must be a sequence, not {_short(value)}")
     return value
 

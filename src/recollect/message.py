@@ -411,7 +411,7 @@ def messages_of(argument: str, value: object) -> tuple[Message, ...]:
     Raises:
         InvalidArgument: it is something else, or holds something else.
     """
-    if isinstance(value, str) or not isinstance(value, (tuple, list, Sequence)):  # these two first: they need no search
+    if isinstance(value, str) or not isinstance(value, (tuple, list, Sequence)):
         raise InvalidArgument(argument, f"must be a sequence of Message, not {type(value).__name__}")
     for item in value:
         if not isinstance(item, Message):
