@@ -2,8 +2,8 @@
 
 Python's ``sqlite3`` takes longer to step to a row and to make a value of a cell than SQLite takes to find them: it
 releases and takes the interpreter's lock for each row, and asks SQLite three times for each cell. So a statement that
-finds a whole conversation is asked for ``group_concat`` of each of its columns instead. Where what is found cannot be
-told apart again, or is longer than SQLite joins, it is asked for as it is written.
+finds a whole conversation is asked for ``group_concat`` of each of its columns instead; for a moment its texts are held
+twice. Where what is found cannot be told apart again, or is longer than SQLite joins, it is asked for as it is written.
 """
 
 from __future__ import annotations
