@@ -64,6 +64,8 @@ class Turn:
         """The run as it was stored in the end."""
         self.commit: Commit | None = None
         """What that left."""
+        self._ending: tuple[RunStatus, RunMetrics, str | None, Commit] | None = None
+        """How it ended."""
         self.left_open: list[PlacedCall] = []
         """Tool calls of a run taken up again that have no result yet."""
         self._access = access
@@ -318,6 +320,8 @@ class Turn:
                 log.debug("run %s had ended before it could be stored as %s", self.plan.run_id, status)
             except RecollectError as error:
                 log.warning("run %s could not be stored as %s: %s", self.plan.run_id, status, error)
+        elif self._ending is not None:  # another thread stored it, beside the last step of this one
+            self.output = self._output(*self._ending)
         return self.output
 
     def _shown(self) -> list[Message]:
@@ -401,7 +405,8 @@ class Turn:
         )
         self._keep(self._place, messages)
         self.commit = commit
-        self.output = self._output(status, metrics, error, commit)
+        self._ending = status, metrics, error, commit
+        self.output = self._output(*self._ending)
         return self.output
 
     def _keep(self, place: int, messages: tuple[Message, ...]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from recollect import Agent, Message, RunOutputEvent, Team, Usage
+from recollect import Agent, Message, RunOutput, RunOutputEvent, RunStatus, Team, Usage
 from recollect.port import Delta, ModelRequest, Reply, World
 from recollect.runner import Runner
 from recollect.store import Store
@@ -74,7 +75,10 @@ class Bound:
 
 
 class ScriptedModel:
-    """Says what it was given, one answer a call: text, a message, an exception, or deltas and then one of these."""
+    """Says what it was given, one answer a call: text, a message, an exception, or deltas and then one of these.
+
+    Before what comes next it sleeps for a number of seconds, or as long as a function takes.
+    """
 
     id = "scripted"
     provider = "test"
@@ -90,6 +94,8 @@ class ScriptedModel:
                 raise part
             if isinstance(part, float):
                 await world.call(time.sleep, part)
+            elif callable(part):
+                await world.call(part)
             else:
                 yield part
 
@@ -107,6 +113,16 @@ def _part(part: Any) -> Any:
     if isinstance(part, str):
         return Reply(Message("assistant", part), Usage(input_tokens=10, output_tokens=5))
     return Reply(part, Usage(input_tokens=10, output_tokens=5)) if isinstance(part, Message) else part
+
+
+async def ended(db: Store, run_id: str | None = None, session_id: str = "s") -> RunOutput:
+    """A run, or the last one, once it has ended: an async generator that was dropped is closed by the event loop."""
+    for _ in range(1000):
+        run = db.get_last_run(session_id) if run_id is None else db.get_run(run_id, session_id)
+        if run is not None and run.status is not RunStatus.running:
+            return run
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not end in ten seconds")
 
 
 def calls(*wanted: tuple[str, str]) -> Message:

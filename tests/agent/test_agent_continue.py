@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from agent_kit import Bound, ScriptedModel, calls
+from agent_kit import Bound, ScriptedModel, calls, ended
 
 from recollect import (
     Agent,
@@ -21,6 +21,7 @@ from recollect import (
     RunEvent,
     RunInProgress,
     RunNotFound,
+    RunOutput,
     RunStatus,
     SessionBusy,
     SessionNotFound,
@@ -28,9 +29,12 @@ from recollect import (
     StepLimit,
     UserRequired,
     open_db,
+    turn,
 )
 from recollect.history import UNKNOWN_OUTCOME
-from recollect.port import Delta
+from recollect.port import Access, Delta
+from recollect.store.outcome import certain
+from recollect.store.turns import append_messages
 from recollect.tools import Tool
 
 pytestmark = pytest.mark.anyio
@@ -147,8 +151,7 @@ async def test_an_answer_that_was_broken_off_is_given_anew(bound: Any) -> None:
     await agent.run("One", session_id="s")
     async for _ in agent.events("Two", session_id="s", run_id="r", stream=True):
         break
-    await asyncio.sleep(0.05)
-    assert (await agent.get_run_output("r", "s")).content == "I was "
+    assert (await ended(agent.agent.db, "r")).content == "I was "
     await agent.agent.acontinue_run("r", session_id="s")
     assert model.seen() == [("user", "One"), ("assistant", "Before."), ("user", "Two")]
     session = await agent.get_session("s")
@@ -223,11 +226,18 @@ async def test_what_is_not_there_or_under_way_is_not_continued(bound: Any) -> No
 
 
 async def test_two_who_continue_one_run_do_not_both_do_so(bound: Any) -> None:
-    agent = bound(ScriptedModel([0.2, "One."], [0.2, "Other."]))
+    refused = threading.Event()
+    agent = bound(ScriptedModel([lambda: refused.wait(20), "One."], [lambda: refused.wait(20), "Other."]))
     leave_open(agent.agent.db, "0", "1", "2")
-    found = await asyncio.gather(
-        *(agent.agent.acontinue_run("r", session_id="s") for _ in range(2)), return_exceptions=True
-    )
+
+    async def go_on() -> RunOutput:
+        try:
+            return await agent.agent.acontinue_run("r", session_id="s")
+        except RunInProgress:
+            refused.set()
+            raise
+
+    found = await asyncio.gather(go_on(), go_on(), return_exceptions=True)
     assert sorted(type(one).__name__ for one in found) == ["RunInProgress", "RunOutput"]
 
 
@@ -412,6 +422,27 @@ async def test_no_further_tool_is_called_once_a_run_is_cancelled(bound: Any) -> 
     run = await agent.run("Go", session_id="s", run_id="r")
     assert (run.status, called) == (RunStatus.cancelled, ["first"])
     assert await agent.cancel_run("r", "s") is False
+
+
+def test_a_step_that_was_stored_while_another_thread_stored_the_end_is_told_too(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_db(place) as db:
+        agent = Agent(ScriptedModel(calls(("look", '{"at": 1}'))), db=db, tools=[Eye().look])
+
+        async def stored(access: Access, step: Any, /, *args: Any, **given: Any) -> Any:
+            commit = await certain(access, step, *args, **given)
+            if step is append_messages and args[1][0].role == "tool":
+                canceller = threading.Thread(target=agent.cancel_run, args=("r", "s"))
+                canceller.start()
+                canceller.join()
+            return commit
+
+        monkeypatch.setattr(turn, "certain", stored)
+        run = agent.run("Look", session_id="s", run_id="r")
+        assert run.status is RunStatus.cancelled
+        assert [message.text for message in run.messages] == ["Look", "", "saw 1"]
+        assert db.get_run("r", "s").messages == run.messages
 
 
 async def test_a_queued_run_is_cancelled_while_it_waits(bound: Any) -> None:

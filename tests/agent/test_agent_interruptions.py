@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import pytest
-from agent_kit import ScriptedModel, calls
+from agent_kit import ScriptedModel, calls, ended
 
 from recollect import Agent, EchoModel, Message, PostgresDb, RunStatus, Store, open_db
 from recollect.history import UNKNOWN_OUTCOME
@@ -36,8 +36,7 @@ async def test_a_stream_that_is_left_stores_what_was_said(bound: Any) -> None:
         assert event.content == "I was "
         break
     gc.collect()
-    await asyncio.sleep(0.05)  # an async generator that was dropped is closed by the event loop
-    run = last(agent.agent.db)
+    run = await ended(agent.agent.db)
     assert (run.status, run.content) == (RunStatus.cancelled, "I was ")
     assert run.messages[-1].finish_reason == "cancelled"
 

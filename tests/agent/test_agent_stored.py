@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from typing import Any
 
 import pytest
-from agent_kit import ScriptedModel, calls
+from agent_kit import ScriptedModel, calls, ended
 
 from recollect import File, Image, InvalidArgument, Message, ModelError, RunStatus, doctor
 from recollect.media import without_media
@@ -110,7 +109,7 @@ async def test_what_was_said_before_a_stop_is_stored_behind_the_question(bound: 
         assert event.content == "Half of it"
         break
     gc.collect()
-    await asyncio.sleep(0.05)  # an async generator that was dropped is closed by the event loop
+    await ended(agent.agent.db)
     assert stored(agent) == [(0, "user", "Count"), (1, "assistant", "Half of it")]
     assert all_is_well(agent)
 
