@@ -79,10 +79,8 @@ class Turn:
         self._usage = Usage(**{name: getattr(opened.took, name) for name in Usage.__struct_fields__})
         self._steps = opened.took.steps
         self._first_token: float | None = opened.took.time_to_first_token
-        self._adopt(opened)
-        if not access.world.waits:
-            # Nothing wakes a thread that waits for a model; so whoever asks for the end stores it.
-            opened.stop.hear = partial(_cancel_there, weakref.ref(self))
+        self._opened = opened
+        self._state = State(opened.state)
         self._last_words = frozenset(name for name, tool in plan.tools.items() if tool.is_last_word)
         self._context = RunContext(
             run_id=plan.run_id,
@@ -93,6 +91,9 @@ class Turn:
             session_state=self._state.live,
             metadata=checks.decode(checks.encode(plan.metadata)),
         )
+        if not access.world.waits:
+            # Nothing wakes a thread that waits for a model; so whoever asks for the end stores it.
+            opened.stop.hear = partial(_cancel_there, weakref.ref(self))
 
     def take_up(self, said: Sequence[tuple[int, Message]]) -> None:
         """Go on after what was said before the run stopped."""
@@ -145,10 +146,6 @@ class Turn:
             raise RunLost
         return run
 
-    def _adopt(self, opened: OpenRun) -> None:
-        self._opened = opened
-        self._state = State(opened.state)
-
     async def wait_for_others(self) -> None:
         """Wait until the runs that began before this one have ended, and see what they left.
 
@@ -178,8 +175,10 @@ class Turn:
             )
             opened = await fitted(plan, self._access, opened)
             keep_alive(self._access.db, opened)
-            self._adopt(opened)
-            self._context.session_state = self._state.live
+            state = State(opened.state)
+            # First what tools see: whoever ends the run just now would take what others stored for deleted.
+            self._context.session_state = state.live
+            self._opened, self._state = opened, state
 
     def event(self, what: RunEvent, **told: Any) -> RunOutputEvent:
         """Something that happened in this run."""

@@ -104,7 +104,7 @@ class Actor:
         self.agents = [agent, agent.replace(cache_session=cache)]
         self.heir = agent.replace(model=Fickle(self.rng, f"{self.name}+", patient=True))
         self.failed: list[tuple[str, str]] = []
-        self.own: dict[str, list[int]] = {}
+        self.own: dict[str, list[int | None]] = {}
         """What this actor's own key of each session may hold: what was acknowledged, and what was not, since then."""
 
     def look(self, once: str, run_context: RunContext) -> str:
@@ -233,8 +233,8 @@ class Actor:
         """Set a key of this actor's own once more; nobody else does, so it must be as it was left."""
         session_id, key = self.session(deleted=False), f"own {self.name}"
         there = await face(agent, "get_session_state", session_id)
-        known = self.own.setdefault(session_id, [])
-        if known and there.get(key) not in known:
+        known = self.own.setdefault(session_id, [None])
+        if there.get(key) not in known:
             problem = f"{key!r} was {known} and is {there.get(key)}"
             self.write("violation", self.name, session=session_id, problem=problem)
         self.write("try", self.name, key=key, value=self.count, session=session_id)
