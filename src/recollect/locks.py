@@ -73,6 +73,7 @@ class FairLock:
 
 
 FEW = 8
+"""Visits that a gate keeps in mind before it looks which of them are over."""
 
 
 class Gate:

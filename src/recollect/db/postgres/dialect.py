@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from recollect.db.numbered import names_of, numbered
 from recollect.port import Params
 
 _TABLES: Final = re.compile(r"\brecollect_(?:sessions|values|runs|messages|prompts|leases|documents|indexed|schema)\b")
-_NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 _HINTS: Final = re.compile(r"{(?:along|gather) \w+}")
 _NOT_HERE: Final = re.compile(r"{one}.*?{/one}|{/?many}", re.DOTALL)
 _RAW: Final = re.compile(r"{raw ([\w.]+)}")
@@ -82,19 +82,12 @@ class Dialect:
         return _TABLES.sub(lambda table: f"{quoted(self._schema or '')}.{table[0]}", sql)
 
     def _learn(self, sql: str) -> tuple[bytes, tuple[str, ...]]:
-        names: list[str] = []
-
-        def numbered(found: re.Match[str]) -> str:
-            if found[1] not in names:
-                names.append(found[1])
-            return f"${names.index(found[1]) + 1}"
-
         made = _NOT_HERE.sub("", sql)
         for name, condition in _NAMES.items():
             made = made.replace(name, condition)
         made = _RAW.sub(r"\1", _HINTS.sub("", made)).replace(":now", self._time)
-        text = self.qualified(_NAMED.sub(numbered, made)).strip()
-        return self._known.setdefault(sql, (text.encode(), tuple(names)))
+        text = self.qualified(numbered(made, "$")).strip()
+        return self._known.setdefault(sql, (text.encode(), names_of(made)))
 
 
 def quoted(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from recollect.db.numbered import names_of, numbered
 from recollect.db.sqlite.gathering import Gathering
 from recollect.port import Params
 
@@ -18,8 +19,6 @@ _FUNCTIONS: Final = {
 
 # A text that is no UTF-8 could not be fetched as text; one that is stored as something else is given as it is not: 0.
 _RAW: Final = r"case typeof(\1) when 'text' then cast(\1 as blob) when 'blob' then 0 else \1 end"
-
-_NAMED: Final = re.compile(r"(?<![:\w]):(\w+)")
 
 # To look a parameter's name up takes longer than to bind it. Some versions of Python warn of numbers, for which names
 # are meant: https://github.com/python/cpython/issues/117995
@@ -54,18 +53,12 @@ def translate(sql: str) -> Translated:
     made = re.sub(r"{along (\w+)}", r"indexed by \1", made)
     made = re.sub(r"{raw ([\w.]+)}", _RAW, made)
     kinds = _GATHERED.search(made)
-    names, made = _numbered(_GATHERED.sub("", made))
+    made = _GATHERED.sub("", made)
+    names = names_of(made)
+    made = made if _BY_NAME else numbered(made, "?")
     gathering = None if kinds is None else Gathering(made, kinds[1])
     DIALECT[sql] = Translated(made, "now" in names, "owner" in names, _bound(names), gathering)
     return DIALECT[sql]
-
-
-def _numbered(sql: str) -> tuple[Sequence[str], str]:
-    """The names of a statement's parameters, and the statement with their numbers instead."""
-    names = list(dict.fromkeys(_NAMED.findall(sql)))
-    if _BY_NAME:
-        return names, sql
-    return names, _NAMED.sub(lambda found: f"?{names.index(found[1]) + 1}", sql)
 
 
 def _bound(names: Sequence[str]) -> Callable[[Params], Any]:
